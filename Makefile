@@ -1,0 +1,70 @@
+# `make demo` and `make test` are all that a fresh clone needs: each installs what it uses into .venv.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+bin := .venv/bin
+SEEDS := 100
+
+.PHONY: help demo test lint torture slow bench engine engine-stop images clean
+
+help:  ## list these commands
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: .venv/demo  ## show the sidecars at work on this machine, without containers; Ctrl-C ends it
+	@exec $(bin)/sidecars demo
+
+test: lint  ## every test, in containers too if an engine answers (see engine); under 15 minutes
+	@if images/engine where >/dev/null; then images/build; fi
+	$(bin)/python -m pytest tests
+
+lint: .venv/dev  ## style, types, imports, Dockerfile
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+	$(bin)/hadolint images/Dockerfile
+
+torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the summary that is committed
+	{ echo '## To stdout'; $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2; \
+	  echo '## Through the forward output, to a receiver that dies, stalls and answers wrongly'; \
+	  $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2 --forward; } | tee bench/results/torture.md
+
+slow: .venv/dev  ## what takes long and rarely breaks: each image built twice must be the same bytes
+	images/twice
+
+bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has
+	@for name in tailer; do BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
+
+engine:  ## install and start a container engine, on Debian and as root
+	images/engine start
+
+engine-stop:  ## stop that engine
+	images/engine stop
+
+images:  ## build every image; BASE=... chooses the base
+	images/build
+
+clean:  ## remove what these commands made here
+	rm -rf .venv .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/demo .venv/dev: .venv/%: pyproject.toml .venv/bin/pip
+	@echo 'installing into .venv: sidecars[$*]'
+	@$(bin)/pip install --quiet --quiet --editable '.[$*]'
+	@touch $@
+
+# What is measured is installed as a user has it: not editable, and without the tools beside it.
+.venv-bench/installed: .venv/bin/pip pyproject.toml $(shell git ls-files sidecars)
+	@$(bin)/python -m venv .venv-bench
+	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer]'
+	@rm -rf build
+	@touch $@
+
+# Debian's python3 has no venv and no pip; it says so only in the middle of making one.
+.venv/bin/pip:
+	@python=$$(.ci/python offered); \
+	$$python -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$$python has no venv and no pip: run 'apt-get install python3-venv', then this again" >&2; exit 1; }; \
+	echo "making .venv with $$($$python --version)"; \
+	$$python -m venv .venv

@@ -1,0 +1,209 @@
+"""Collect the root file systems that images are made of; runs in the build stage of images/Dockerfile.
+
+    root.py interpreter ROOT CERTIFICATES    Python, its library and what they link to: the layer all images share
+    root.py packages ROOT EXTRA COMMAND      sidecars[EXTRA] with its one command, and what it links to beyond that
+
+A root is made to be the same bytes whenever it is made from the same sources: one date, sorted bytecode, no build logs.
+"""
+
+import compileall
+import contextlib
+import fnmatch
+import glob
+import os
+import py_compile
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+
+LIBRARY = sysconfig.get_path("stdlib")
+PACKAGES = sysconfig.get_path("purelib")
+SCRIPTS = sysconfig.get_path("scripts")
+NAME = os.path.basename(LIBRARY)
+
+# The parts of the standard library that no service needs: tests, editors, terminals, installers, databases; East Asian
+# codecs; and what stands in for modules that are here in C.
+LEFT_OUT = """
+    __pycache__ test idlelib tkinter turtledemo turtle.py ensurepip lib2to3 pydoc_data pydoc.py _pyrepl config-* venv
+    site-packages distutils unittest doctest.py sqlite3 curses dbm __phello__ antigravity.py this.py mailbox.py
+    _pydecimal.py _pyio.py _test*.so _ctypes_test*.so xx*.so _tkinter*.so _sqlite3*.so _curses*.so readline*.so _dbm*.so
+    _gdbm*.so nis.*.so ossaudiodev*.so _codecs_*.so
+""".split()  # noqa: SIM905  # one word a line would be a page
+
+# Of the packages: tests, type stubs, pip's notes on the build, and the C half of PyYAML, 2.6 MB for nothing.
+LEFT_OUT_OF_PACKAGES = "__pycache__ tests *.pyi *.pyx direct_url.json REQUESTED _yaml.*.so".split()  # noqa: SIM905
+
+TMP, STICKY = "/tmp", 0o1777  # noqa: S108
+
+# glibc opens it by name when a thread ends; nothing links to it.
+OPENED_BY_NAME = ("libgcc_s.so.1",)
+
+FILES = {
+    "/etc/passwd": "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n",
+    "/etc/group": "root:x:0:\nnonroot:x:65532:\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n",
+}
+COPIED = ("/etc/os-release", "/etc/services", "/etc/ssl/openssl.cnf", "/etc/ld.so.conf")
+
+
+def interpreter(root: str, certificates: str) -> None:
+    """Fill `root` with a file system in which Python runs, and nothing else does."""
+    shutil.copytree(LIBRARY, root + LIBRARY, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    os.makedirs(root + PACKAGES)
+    place(os.path.realpath(sys.executable), root)
+    for link in ("python3", "python"):
+        os.symlink(NAME, f"{root}{SCRIPTS}/{link}")
+    for link in ("/lib", "/lib64"):
+        if os.path.islink(link):
+            os.symlink(os.readlink(link), root + link)
+    for library in interpreter_libraries():
+        place(library, root)
+    etc(root, certificates)
+    os.makedirs(root + TMP)
+    os.chmod(root + TMP, STICKY)
+    subprocess.run(["ldconfig", "-r", root], check=True)
+    # The cache of ldconfig itself: useless without it, and not the same bytes twice.
+    shutil.rmtree(f"{root}/var", ignore_errors=True)
+    finish(root)
+
+
+def packages(root: str, extra: str, command: str) -> None:
+    """Fill `root` with what sidecars[extra] adds to the interpreter; `command` is the only program of it."""
+    [wheel] = glob.glob("/wheel/*.whl")
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--no-warn-script-location",
+        "--root",
+        root,
+    ]
+    subprocess.run([*pip, f"{wheel}[{extra}]"], check=True)
+    prune_packages(root, extra, command)
+    isolate(f"{root}{SCRIPTS}/{command}")
+    for library in set(linked(root + PACKAGES)) - set(interpreter_libraries()):
+        place(library, root)
+    finish(root)
+
+
+def prune_packages(root: str, extra: str, command: str) -> None:
+    """Remove what an image of one sidecar never runs: the other sidecars, commands and build-time files."""
+    for name in os.listdir(root + SCRIPTS):
+        if name != command:
+            os.remove(f"{root}{SCRIPTS}/{name}")
+    if extra != "demo":
+        for entry in os.scandir(f"{root}{PACKAGES}/sidecars"):
+            if entry.is_dir() and entry.name not in ("core", extra):
+                shutil.rmtree(entry)
+    for path in walk(root + PACKAGES):
+        if left_out(path, LEFT_OUT_OF_PACKAGES):
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+
+def isolate(script: str) -> None:
+    """Let no variable, home or current folder add code to the program (Python's -I), nor bytecode be written (-B)."""
+    with open(script) as file:
+        shebang, _, program = file.read().partition("\n")
+    with open(script, "w") as file:
+        file.write(f"{shebang} -IB\n{program}")
+
+
+def etc(root: str, certificates: str) -> None:
+    """Write what libc, OpenSSL and the scanners of images look for in /etc."""
+    for path in (*COPIED, *glob.glob("/etc/ld.so.conf.d/*")):
+        place(path, root)
+    for path, text in FILES.items():
+        with open(root + path, "w") as file:
+            file.write(text)
+    bundle = f"{root}/etc/ssl/certs/ca-certificates.crt"
+    os.makedirs(os.path.dirname(bundle))
+    shutil.copyfile(certificates, bundle)
+    # OpenSSL's compiled-in folder on Debian, with its two compiled-in names.
+    os.makedirs(f"{root}/usr/lib/ssl")
+    os.symlink("/etc/ssl/certs/ca-certificates.crt", f"{root}/usr/lib/ssl/cert.pem")
+    os.symlink("/etc/ssl/certs", f"{root}/usr/lib/ssl/certs")
+    os.symlink("/etc/ssl/openssl.cnf", f"{root}/usr/lib/ssl/openssl.cnf")
+
+
+def place(path: str, root: str) -> None:
+    """Copy one file to its own place below `root`, where no folder is reached through a link."""
+    target = os.path.join(root, os.path.realpath(os.path.dirname(path)).lstrip("/"), os.path.basename(path))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    shutil.copy(path, target)
+
+
+def interpreter_libraries() -> list[str]:
+    """Give the shared libraries that Python and the kept part of its library link to."""
+    kept = [path for path in glob.glob(f"{LIBRARY}/lib-dynload/*.so") if not left_out(path, LEFT_OUT)]
+    found = set(closure([os.path.realpath(sys.executable), *kept]))
+    folders = {os.path.dirname(path) for path in found}
+    found |= {path for name in OPENED_BY_NAME for folder in folders if os.path.exists(path := f"{folder}/{name}")}
+    return sorted(found)
+
+
+def linked(folder: str) -> list[str]:
+    """Give the shared libraries that the modules below a folder link to, without those that lie there themselves."""
+    modules = [path for path in walk(folder) if fnmatch.fnmatch(path, "*.so*") and os.path.isfile(path)]
+    return sorted(path for path in closure(modules) if not path.startswith(folder)) if modules else []
+
+
+def closure(binaries: Iterable[str]) -> Iterator[str]:
+    """Ask the dynamic loader for the path of every library that would be loaded.
+
+        libssl.so.3 => /lib/x86_64-linux-gnu/libssl.so.3 (0x00007f)
+        /lib64/ld-linux-x86-64.so.2 (0x00007f)
+
+    A library that is not found ends the build: the image would fail at run time.
+    """
+    listing = subprocess.run(["ldd", *binaries], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for line in listing.splitlines():
+        if "not found" in line:
+            sys.exit(f"a module links to a library that this base does not have: {line.strip()}; add it to the base")
+        words = line.split()
+        with contextlib.suppress(StopIteration):
+            yield next(word for word in words if word.startswith("/") and not word.endswith(":"))
+
+
+def left_out(path: str, patterns: Iterable[str]) -> bool:
+    """Say whether a file's or folder's own name is among the patterns."""
+    return any(fnmatch.fnmatch(os.path.basename(path), pattern) for pattern in patterns)
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Give every path below a folder, the deepest first."""
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in sorted([*folders, *files]):
+            yield os.path.join(parent, name)
+
+
+def finish(root: str) -> None:
+    """Compile, and make modes and dates those of every other build.
+
+    The bytecode is never checked against its source: the root is read-only, and without bytecode each start
+    compiles anew, which takes four to seven times as long.
+    """
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    if not compileall.compile_dir(root + LIBRARY, maxlevels=100, stripdir=root, quiet=1, invalidation_mode=unchecked):
+        sys.exit(f"some modules below {root} do not compile; their names are above")
+    date = int(os.environ["SOURCE_DATE_EPOCH"])
+    for path in walk(root):
+        mode = stat.S_IMODE(os.lstat(path).st_mode)
+        if not os.path.islink(path) and mode != STICKY:
+            os.chmod(path, 0o755 if mode & 0o111 else 0o644)
+        os.utime(path, (date, date), follow_symlinks=False)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["interpreter", root, certificates]:
+            interpreter(root, certificates)
+        case ["packages", root, extra, command]:
+            packages(root, extra, command)
+        case _:
+            sys.exit(__doc__)

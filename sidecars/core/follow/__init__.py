@@ -1,0 +1,1 @@
+"""Files as a stream of batches: found, watched, identified, read, remembered."""

@@ -1,0 +1,259 @@
+"""What was under a path before: found after a restart, after rotations that no look has seen, after a truncation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from sidecars.core.follow import metrics, succession
+from sidecars.core.follow.file import File
+from sidecars.core.follow.identity import Position, printable
+from sidecars.core.follow.lane import Lane
+from sidecars.core.follow.names import Names, bases
+from sidecars.core.follow.registry import Registry
+from sidecars.core.follow.turns import Turns
+from sidecars.core.log import log
+
+# A listing may overlook a name that is given while it is read; while files are rotated, so many are made.
+_LISTINGS = 3
+
+
+class Remembered:
+    """Positions of an earlier process that no file was found for yet, by inode and by path."""
+
+    def __init__(self, positions: list[Position]) -> None:
+        self._by_inode: dict[int, list[Position]] = {}
+        self._by_path: dict[str, list[Position]] = {}
+        self._of_path: dict[str, list[Position]] = {}
+        for position in positions:
+            self._of_path.setdefault(position.path, []).append(position)
+            self._by_inode.setdefault(position.inode, []).append(position)
+            self._by_path.setdefault(position.path, []).append(position)
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that were followed."""
+        return list(self._by_path)
+
+    def of(self, file: File) -> Position | None:
+        """Give the position of this inode, once."""
+        for position in self._by_inode.get(file.inode, ()):
+            if succession.is_inode_of(file, position):
+                self._take(position)
+                return position
+        return None
+
+    def under(self, path: str) -> list[Position]:
+        """Give the positions under this path, once, the oldest first."""
+        positions = sorted(self._by_path.get(printable(path), ()), key=lambda position: position.born or 0)
+        for position in positions:
+            self._take(position)
+        return positions
+
+    def elsewhere(self, file: File, path: str) -> Position | None:
+        """Give the position under this path that is in the content of a file with another inode."""
+        positions = self._of_path.get(printable(path), ())
+        return next((position for position in positions if succession.same_file_elsewhere(file, position)), None)
+
+    def _take(self, position: Position) -> None:
+        self._by_inode[position.inode].remove(position)
+        self._by_path[position.path].remove(position)
+
+
+class Predecessors:
+    """Finds what is to be read before the file that is under a path now, and puts it in front of that one."""
+
+    def __init__(self, lanes: dict[str, Lane], registry: Registry, output: str) -> None:
+        self.remembered = Remembered([])
+        self.turns: Turns
+        self._lanes = lanes
+        self._registry = registry
+        self._known = succession.Known(registry.holds_open, registry.knows)
+        self._output = output
+        self._names: Names | None = None
+        self._copies: dict[succession.Identity, int] = {}
+
+    def listing(self, names: Names | None) -> None:
+        """Use these listings from now on; None: read directories anew each time."""
+        self._names = names
+
+    def _listed(self) -> Names:
+        return self._names or Names()
+
+    def place(self, lane: Lane, file: File) -> None:
+        """Find where an earlier process, or a truncation, stopped in this file's content."""
+        position = self.remembered.of(file)
+        if position is not None:
+            if succession.holds(file, position):
+                file.start_at(position.offset, position.partial)
+            else:
+                self._recover(lane, position, file)
+            return
+        # A volume that was restored gives its rotated files new inodes, too.
+        for base in bases(lane.path):
+            position = self.remembered.elsewhere(file, base)
+            if position is not None:
+                file.start_at(position.offset, position.partial)
+                return
+        for content in self._contents(lane):
+            if succession.holds(file, content):
+                file.start_at(content.offset, content.partial)
+                return
+
+    def _contents(self, lane: Lane) -> Iterator[Position]:
+        """Give how far contents were read of which a file under this path may be a copy."""
+        for base in (lane.path, *bases(lane.path)):
+            original = self._lanes.get(base)
+            if original is not None:
+                yield from original.contents
+                yield from (other.read_position() for other in original.all_files() if _was_cut(other))
+
+    def resume(self, lane: Lane, current: File | None) -> None:
+        """After a restart: find what was under this path when the earlier process stopped."""
+        positions = self.remembered.under(lane.path)
+        names = self._listed()
+        for _ in range(_LISTINGS):
+            known = {(file.inode, file.born) for file in self._registry.files.values()}
+            positions = [
+                position
+                for position in positions
+                if not self._found(lane, position, names) and (position.inode, position.born) not in known
+            ]
+            if not positions:
+                return
+            names = Names()
+        # Only the last one is looked for by its content: of the others, all that is known is that they are gone.
+        position = positions[-1]
+        if current is not None and current.acked is None and succession.same_file_elsewhere(current, position):
+            current.start_at(position.offset, position.partial)
+        else:
+            self._recover(lane, position, current)
+
+    def _found(self, lane: Lane, position: Position, names: Names) -> bool:
+        file = succession.moved(lane.path, position, names)
+        if file is not None:
+            self._insert(lane, file, None)
+        return file is not None
+
+    def _insert(self, lane: Lane, file: File, before: File | None) -> None:
+        self._registry.add(file)
+        file.rotated_at = time.monotonic()
+        lane.add(file, before)
+        self.turns.give(lane)
+
+    def missed(self, lane: Lane, before: File | None = None) -> bool:
+        """Read what came under this path and was rotated away unseen, before the given file; False if there is none."""
+        limit = before if before is not None and before.real else None
+        found = False
+        for file in succession.missed(lane.path, lane.since, limit, self._known, self._listed()):
+            if any(succession.begins_like(file, content) for content in lane.contents):
+                self._settle(lane, file)
+                continue
+            if self.is_ignored(file) or self._is_copy(lane, file):
+                file.close()
+                continue
+            log.info("rotated file found", path=printable(lane.path), inode=file.inode, output=self._output)
+            self._insert(lane, file, before)
+            self.place(lane, file)
+            found = True
+        return found
+
+    def _is_copy(self, lane: Lane, file: File) -> bool:
+        """Tell whether a file was copied from one of this path: one that is there now, or was cut since it was read."""
+        if lane.current is not None and succession.copies(file, lane.current):
+            self.ignore(file)
+            return True
+        cut = [other.read_position() for other in lane.all_files() if _was_cut(other)]
+        # `restart` sees to what is longer than what was read.
+        return any(succession.holds(file, read) or succession.begins_like(file, read) for read in cut)
+
+    def _settle(self, lane: Lane, file: File) -> None:
+        """Know an early copy of what was read as delivered, after a restart as well."""
+        file.start_at(file.size)
+        file.lane, file.rotated_at = lane, time.monotonic()
+        self._registry.add(file)
+        self._registry.descriptors.close(file)
+
+    def is_shadow(self, file: File) -> bool:
+        """Tell whether a new file is a copy of a followed one that was not cut yet, as copytruncate makes it."""
+        if self.is_ignored(file):
+            return True
+        originals = [self._lanes[base] for base in bases(file.path) if base in self._lanes]
+        return any(lane.current is not None and (not file.size or self._is_early(lane, file)) for lane in originals)
+
+    def _is_early(self, lane: Lane, file: File) -> bool:
+        return self._is_copy(lane, file) or any(succession.begins_like(file, content) for content in lane.contents)
+
+    def ignore(self, file: File) -> None:
+        """Take a file for a copy, whatever becomes of its original."""
+        if file.born is not None:
+            self._copies[file.identity] = file.born
+
+    def is_ignored(self, file: File) -> bool:
+        """Tell whether this file, not merely its inode, was taken for a copy."""
+        return file.born is not None and self._copies.get(file.identity) == file.born
+
+    def forget(self) -> None:
+        """Drop what was noted of copies that are too old to be met again."""
+        settled = min((lane.since for lane in self._lanes.values()), default=0)
+        self._copies = {identity: born for identity, born in self._copies.items() if born > settled}
+
+    def _recover(self, lane: Lane, position: Position, before: File | None) -> None:
+        """Read the rest of a content that is no longer in its file from the copy that was made of it."""
+        lane.ended(position)
+        copy = succession.copy(lane.path, position, self._known, self._listed())
+        if copy is not None:
+            self._insert(lane, copy, before)
+            return
+        log.warning(
+            "rotated file is gone; what was written to it after this offset was not delivered, if anything was",
+            path=position.path,
+            offset=position.offset,
+            output=self._output,
+        )
+
+    def restart(self, lane: Lane, file: File) -> None:
+        """Begin a truncated file anew, after what copies still hold of its old contents."""
+        metrics.TRUNCATIONS.labels(self._output).inc()
+        file.look()
+        read, unread = file.read_position(), file.cut
+        copy = None
+        if read.offset:
+            lane.ended(read)
+            copy = self._copy(lane, file, read)
+        else:
+            self._copies.clear()  # a copy of what was never read is all there is of it
+        lost = unread if copy is None else 0
+        metrics.LOST_BYTES.labels(self._output).inc(lost)
+        hole = file.restart()
+        metrics.HOLE_BYTES.labels(self._output).inc(hole)
+        if copy is not None:
+            if not self._registry.knows(copy):
+                self._insert(lane, copy, file)
+                # What was read before the cut may not be delivered: the copy stands for it, should this process die.
+                copy.acked = None
+                file.leave_to(copy)
+            lane.since = max(lane.since, copy.born or 0)
+        log.info(
+            "file truncated",
+            path=printable(file.path),
+            copy_found=copy is not None,
+            hole_bytes=hole,
+            lost_bytes=lost,
+            output=self._output,
+        )
+        self.missed(lane, file)
+
+    def _copy(self, lane: Lane, file: File, read: Position) -> File | None:
+        """Find the copy of a content that was cut, one that is followed by itself included."""
+        names = Names()
+        for _, status in names.of(lane.path, read.real):
+            known = self._registry.files.get((status.st_dev, status.st_ino))
+            if known is not None and known is not file and known.open and succession.holds(known, read):
+                return known
+        return succession.copy(lane.path, read, self._known, names)
+
+
+def _was_cut(file: File) -> bool:
+    """Tell whether a file no longer has the content that was read from it; the next read of it will notice."""
+    return file.open and file.offset > 0 and not succession.holds(file, file.read_position())

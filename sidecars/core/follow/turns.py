@@ -1,0 +1,181 @@
+"""Whose turn it is to be read: fair between paths, in order within one, and mindful of lines that have not ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sidecars.core.follow import metrics
+from sidecars.core.follow.descriptors import Descriptors
+from sidecars.core.follow.file import Batch, File, Truncated
+from sidecars.core.follow.identity import TAIL_BYTES, printable
+from sidecars.core.follow.lane import Lane, Options
+from sidecars.core.log import log
+
+BATCH_BYTES = 1 << 20
+# How long a file that is inside a line longer than a batch keeps its turn without growing.
+_TURN_SECONDS = 5.0
+
+
+class Turns:
+    """Reads the lanes that may have something, one batch each in turn.
+
+    finish      give out what is held, too, once nothing else is left
+    ended       all of it was given out
+    lingering   rotated files that were read to their end: late writers may still add to them
+    held        files whose last line, or last joined record, has not ended
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        descriptors: Descriptors,
+        restart: Callable[[Lane, File], None],
+        output: str,
+        timed: bool,
+    ) -> None:
+        self.finish = options.once
+        self.ended = False
+        self.room = BATCH_BYTES
+        self.lingering: dict[File, tuple[float, int]] = {}
+        self._held: dict[File, None] = {}
+        self._ready: dict[Lane, None] = {}
+        self._options = options
+        self._settled = int(options.settled * 1e9)
+        self._timed = timed
+        self._descriptors = descriptors
+        self._restart = restart
+        self._output = output
+        self._lost = metrics.LOST_BYTES.labels(output)
+        # The consumer has one batch while the next is read into the other.
+        self._buffers = [bytearray(BATCH_BYTES + TAIL_BYTES), bytearray(BATCH_BYTES + TAIL_BYTES)]
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    @property
+    def tending(self) -> bool:
+        """Whether time alone may bring something: a rotated file let go, a held line sent, a turn given up."""
+        return bool(self.lingering or self._ready or (self._held and self._timed))
+
+    def give(self, lane: Lane) -> None:
+        """Let this lane have a turn."""
+        if lane.files:
+            self._ready[lane] = None
+
+    def resume(self, file: File) -> None:
+        """Read a file again that its lane may have been done with."""
+        self.lingering.pop(file, None)
+        file.lane.resume(file)
+        self._ready[file.lane] = None
+
+    def next(self) -> Batch | None:
+        """Read one batch; None when nothing can go out now. Raises nothing: a file that cannot be read waits."""
+        while True:
+            while self._ready:
+                lane = next(iter(self._ready))
+                batch = self._read(lane)
+                if batch is not None:
+                    self._requeue(lane, batch.file)
+                    return batch
+                if lane.files and self._keeps_turn(lane.files[0]):
+                    return None
+                del self._ready[lane]
+            if self.finish and not self._force_rest():
+                self.ended = True
+            if not self._ready:
+                self._ready = {}  # a dict that held 10,000 lanes keeps their room
+                return None
+
+    def _requeue(self, lane: Lane, file: File) -> None:
+        del self._ready[lane]
+        if file.overlong:
+            self._ready = {lane: None, **self._ready}
+        else:
+            self._ready[lane] = None
+
+    def _keeps_turn(self, file: File) -> bool:
+        return file.overlong and not self.finish and time.monotonic() - file.read_at < _TURN_SECONDS
+
+    def _read(self, lane: Lane) -> Batch | None:
+        while lane.files:
+            file = lane.files[0]
+            try:
+                batch = self._read_file(lane, file)
+            except Truncated:
+                self._restart(lane, file)
+                continue
+            except OSError as error:
+                lane.cannot_read(error.strerror or str(error), self._output)
+                return None
+            if batch is not None:
+                self._held.pop(file, None)
+                return batch
+            if file.held_since is not None:
+                self._held[file] = None
+            if file is lane.current:
+                # All of the past is read, but for what a listing has overlooked in the last seconds.
+                lane.since = max(lane.since, time.time_ns() - self._settled)
+                return None
+            lane.files.pop(0)
+            self.lingering[file] = (time.monotonic(), file.size)
+        return None
+
+    def _read_file(self, lane: Lane, file: File) -> Batch | None:
+        if not self._descriptors.ensure(file):
+            self._gone(file)
+            return None
+        if file.written_until:
+            metrics.HOLE_BYTES.labels(self._output).inc(file.skip_hole())
+        batch = file.read(self._buffers[0], self.room, lane.source.records)
+        if batch is not None:
+            self._buffers.reverse()
+        return batch
+
+    def _gone(self, file: File) -> None:
+        lost = max(0, file.size - file.offset)
+        file.size = file.offset
+        if lost:
+            self._lost.inc(lost)
+            path = printable(file.path)
+            log.error("file was removed before it was read", path=path, lost_bytes=lost, output=self._output)
+
+    def tend(self) -> None:
+        """Do what is due: read late lines of rotated files, let rotated files go, send held lines."""
+        now = time.monotonic()
+        for file, (since, size) in list(self.lingering.items()):
+            if file.open:
+                file.look()
+            if file.size != size:
+                self.resume(file)
+            elif now - since >= self._options.rotate_wait or self.finish:
+                if file.offset < file.size and file.open:
+                    file.force = True
+                    self.resume(file)
+                else:
+                    self._let_go(file)
+        self._send_held(now)
+
+    def _let_go(self, file: File) -> None:
+        del self.lingering[file]
+        self._held.pop(file, None)
+        self._descriptors.close(file)
+
+    def _send_held(self, now: float) -> None:
+        for file in list(self._held):
+            if file.held_since is None:
+                del self._held[file]
+                continue
+            age = now - file.held_since
+            file.force_line = age >= self._options.record_timeout
+            file.force = self._options.partial_timeout is not None and age >= self._options.partial_timeout
+            if file.force or (file.force_line and file.lane.source.joined):
+                self.resume(file)
+
+    def _force_rest(self) -> bool:
+        """At the end: let held last lines go out; False when there is none."""
+        held, self._held = self._held, {}
+        for file in held:
+            file.force = True
+            self.resume(file)
+        return bool(held)

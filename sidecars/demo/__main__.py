@@ -1,0 +1,75 @@
+"""The command `sidecars`, for people, and `python -m sidecars.demo`, its only subcommand so far."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sidecars import __version__
+from sidecars.core import program
+from sidecars.core.values import nearest
+
+if TYPE_CHECKING:
+    from sidecars.core.service import Service
+
+Parts = tuple[type[Any], Callable[[Any], "Service"]]
+
+USAGE = """\
+usage: sidecars COMMAND
+
+  demo       show the suite on this machine, without containers (sidecars demo --help)
+  demo app   only the application that writes the logs (sidecars demo app --help)
+
+  --version  --help
+"""
+
+
+def main() -> None:
+    """The command `sidecars`."""
+    match sys.argv[1:]:
+        case ["--version"]:
+            print(f"sidecars {__version__}")
+        case ["--help" | "-h"]:
+            print(USAGE, end="")
+        case []:
+            _refuse(f"which command?\n\n{USAGE}")
+        case [word, *_] if word not in COMMANDS:
+            _refuse(f"there is no command {word!r}; {nearest(word, COMMANDS)}")
+        case [word, *arguments]:
+            COMMANDS[word](arguments)
+
+
+def demo(arguments: Sequence[str]) -> None:
+    """`sidecars demo`, or `sidecars demo app`. Never returns."""
+    if arguments[:1] == ["app"]:
+        sys.argv[1:] = arguments[1:]
+        program.main(_application, name="sidecars demo app", prefix="DEMO_APP_")
+    sys.argv[1:] = arguments
+    program.main(_suite, name="sidecars demo", prefix="DEMO_")
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo}
+
+
+def _application() -> Parts:
+    from sidecars.demo.application import Application
+    from sidecars.demo.settings import ApplicationSettings
+
+    return ApplicationSettings, Application
+
+
+def _suite() -> Parts:
+    from sidecars.demo.demo import Demo
+    from sidecars.demo.settings import Settings
+
+    return Settings, Demo
+
+
+def _refuse(message: str) -> None:
+    print(f"sidecars: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    demo(sys.argv[1:])

@@ -1,0 +1,190 @@
+"""The demo: every program of the suite as a child process, over a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+import socket
+import stat
+import sys
+import tempfile
+from asyncio.subprocess import Process
+from dataclasses import dataclass
+
+from sidecars.core.errors import SidecarError
+from sidecars.core.service import Lifecycle
+from sidecars.demo.settings import Settings
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of the demo: `python -m` and these words, in which {logs}, {state}, {rate} and {port} are filled in.
+
+    The port is the one of its admin door; another is chosen where it is taken.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    port: int | None = None
+
+
+# In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
+PROGRAMS = (
+    Program("application", ("sidecars.demo", "app", "--dir", "{logs}", "--rate", "{rate}", "--log-level", "warning")),
+    Program(
+        "log-tailer",
+        (
+            *("sidecars.tailer", "{logs}/*.log", "--label", "name", "--state-dir", "{state}"),
+            # The application has ended before it: there is nothing to wait for, and a person waits.
+            *("--admin", "127.0.0.1:{port}", "--log-level", "warning", "--quiet", "0.1s"),
+        ),
+        port=9101,
+    ),
+)
+
+_GREETING = """\
+An application writes logs, and log-tailer follows them through their rotations.
+
+  the lines below   each with the name of its file in front, otherwise unchanged
+  the admin page    {page}{remark}
+  the metrics       {page}metrics
+  the logs          {logs}
+  what happens      every few seconds a log is rotated: renamed, or copied and emptied. backup.log comes later
+  try this          echo hello >> {logs}/mine.log
+
+Press Ctrl-C to end.
+
+"""
+
+
+class Demo:
+    """Run the suite's programs side by side until a person has seen enough.
+
+    run    start every program; end when one of them ends, or the time is over
+    drain  SIGTERM to one program after the other, waiting for each
+    stop   cancelled: what still runs is killed
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._rate = settings.rate
+        self._seconds = settings.seconds
+        self._children: dict[str, Process] = {}
+        self._ended_early: str | None = None
+
+    async def run(self, life: Lifecycle) -> None:
+        """Show the suite, then leave nothing behind: no process and no folder."""
+        # Closing the terminal must not leave the children, which are in sessions of their own, behind.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, life.ask_drain, "the terminal was closed")
+        _tell_when_nobody_reads(life)
+        with tempfile.TemporaryDirectory(prefix="sidecars-demo-") as folder:
+            try:
+                await self._show(folder, life)
+            finally:
+                for child in self._children.values():
+                    await _kill(child)
+        _say("\nThe demo has ended: its programs and its folder are gone.\n")
+        if self._ended_early and not _reader_gone():
+            raise SidecarError(f"{self._ended_early}; what it said is above")
+
+    def undelivered(self) -> str | None:
+        """The demo itself delivers nothing."""
+        return None
+
+    def status(self) -> dict[str, object]:
+        """The programs and their process ids."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    async def _show(self, folder: str, life: Lifecycle) -> None:
+        logs, state = f"{folder}/logs", f"{folder}/state"
+        os.mkdir(logs)
+        os.mkdir(state)
+        async with asyncio.TaskGroup() as group:
+            for program in PROGRAMS:
+                port = free_port(program.port)
+                greet(program, port, logs)
+                child = await _start(program, logs=logs, state=state, rate=str(self._rate), port=str(port))
+                self._children[program.name] = child
+                group.create_task(self._watch(program.name, life))
+            life.health.started()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(life.drain.wait(), self._seconds)
+            life.ask_drain("the time is over")
+            for child in self._children.values():
+                # Without a reader there is nothing to finish, and the tailer would only say that it cannot.
+                await (_kill(child) if _reader_gone() else _end(child))
+
+    async def _watch(self, name: str, life: Lifecycle) -> None:
+        code = await self._children[name].wait()
+        if not life.drain.is_set():
+            self._ended_early = f"{name} ended with exit code {code}"
+            life.ask_drain(self._ended_early)
+
+
+def free_port(wanted: int | None) -> int | None:
+    """The wanted port of 127.0.0.1, or another one if it is taken."""
+    if wanted is None:
+        return None
+    for port in (wanted, 0):
+        with socket.socket() as door, contextlib.suppress(OSError):
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(("127.0.0.1", port))
+            return int(door.getsockname()[1])
+    raise SidecarError("no port of 127.0.0.1 is free: end a program that listens, and try again")
+
+
+def greet(program: Program, port: int | None, logs: str) -> None:
+    """Say on stderr what to look at. stdout is for the data."""
+    if port is None:
+        return
+    remark = "" if port == program.port else f"  (port {program.port} is taken)"
+    _say(_GREETING.format(page=f"http://127.0.0.1:{port}/", remark=remark, logs=logs))
+
+
+async def _start(program: Program, **values: str) -> Process:
+    words = [word.format_map(values) for word in program.words]
+    # A session of its own: Ctrl-C reaches only the demo, which then ends the programs in their order.
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *words, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+    )
+
+
+async def _end(child: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    await child.wait()
+
+
+async def _kill(child: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        child.kill()
+    await child.wait()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a closed pipe, or a terminal that is gone
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _tell_when_nobody_reads(life: Lifecycle) -> None:
+    """Ask for the drain as soon as the reader of a piped stdout has gone, as after `| head`."""
+    if not stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode):
+        return
+    loop = asyncio.get_running_loop()
+
+    def tell() -> None:
+        loop.remove_reader(sys.stdout)
+        life.ask_drain("nobody reads any more")
+
+    # The writing end of a pipe never becomes readable: what the loop reports for it is the error.
+    loop.add_reader(sys.stdout, tell)
+
+
+def _reader_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))

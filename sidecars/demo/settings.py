@@ -1,0 +1,44 @@
+"""What a person may set for the demo, and for its application alone."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from sidecars.core.settings import LIFE, LOGS, Common, Help, Seconds
+
+SHOW = "What to show"
+
+Rate = Annotated[float, Help("How many records the application writes per second, over all its logs.", SHOW)]
+Duration = Annotated[Seconds | None, Help("End after this time.", SHOW, none="", default="only when asked to")]
+NoState = Annotated[str | None, Help("Not needed: there is no state to keep.", LIFE, none="", metavar="DIR")]
+
+
+class ApplicationSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Write logs of several kinds, with rotation, as real applications do."""
+
+    dir: Annotated[str, Help("The folder to write the logs to. It is made if it is missing.", SHOW, metavar="DIR")]
+    rate: Rate = 10.0
+    seconds: Duration = None
+    state_dir: NoState = "off"
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that is none."""
+        _positive(self.rate)
+
+
+class Settings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Show the suite on this machine: an application that writes logs, and the sidecars at work on them."""
+
+    rate: Rate = 10.0
+    seconds: Duration = None
+    state_dir: NoState = "off"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Help("How much to log.", LOGS)] = "warning"
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that is none."""
+        _positive(self.rate)
+
+
+def _positive(rate: float) -> None:
+    if rate <= 0:
+        raise ValueError(f"--rate is {rate:g}, expected more than 0")

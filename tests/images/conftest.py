@@ -1,0 +1,215 @@
+"""Containers of our images, met as an operator meets them. An image takes part in the kit by its line in IMAGES."""
+
+import http.client
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import docker
+import pytest
+import requests
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of ours, as far as the lifecycle kit has to know it."""
+
+    name: str  # also of its command
+    port: int  # of its admin door
+    idle: tuple[str, ...]  # arguments with which it runs, and has nothing to do
+    lingering: tuple[str, ...]  # arguments more with which its drain lasts longer than a test
+    prefix: str  # of its variables
+    secret: str  # a variable that holds a secret
+    secretive: tuple[str, ...]  # arguments more with which it uses that secret
+    megabytes: float  # on disk
+    compressed: float  # megabytes to pull
+    memory: float  # MiB resident, idle
+    tmpfs: dict[str, str] = field(default_factory=dict)  # the volumes it needs
+    shell: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+IMAGES = [
+    Image(
+        name="log-tailer",
+        port=9101,
+        idle=("/logs/*.log",),
+        lingering=("--quiet", "20s"),
+        prefix="TAILER_",
+        secret="TAILER_FORWARD_KEY",
+        secretive=("--output", "forward://127.0.0.1:9?tag=app"),
+        megabytes=50,
+        compressed=18,
+        memory=36,
+        tmpfs={"/logs": "mode=1777"},
+    ),
+]
+
+
+class Container:
+    """A running container, with what tests ask of one."""
+
+    def __init__(self, container: Any, port: int) -> None:
+        self.container = container
+        self._port = port
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.container, name)
+
+    def address(self) -> tuple[str, int]:
+        """Where the admin door is published on this machine, which is not the container's loopback."""
+        self.container.reload()
+        [published, *_] = self.container.ports[f"{self._port}/tcp"]
+        return "127.0.0.1", int(published["HostPort"])
+
+    def ask(self, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """Send one request to the admin door, from outside the container."""
+        connection = http.client.HTTPConnection(*self.address(), timeout=5)
+        try:
+            connection.request(method, path, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> tuple[int, str]:
+        return self.ask("GET", path)
+
+    def python(self, program: str, *arguments: str) -> str:
+        """Run a program in the container with the image's own Python."""
+        code, output = self.container.exec_run(["python", "-c", program, *arguments])
+        assert code == 0, output.decode()
+        return output.decode()
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run a command in the container, and give its exit code and output."""
+        code, output = self.container.exec_run(list(command))
+        return code, output.decode()
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Give the exit code."""
+        try:
+            return int(self.container.wait(timeout=timeout)["StatusCode"])
+        except requests.ConnectionError:  # the client's word for a time-out here
+            pytest.fail(f"it has not ended within {timeout:g} s\n{self.stderr()[-2000:]}")
+
+    def stdout(self) -> bytes:
+        return bytes(self.container.logs(stdout=True, stderr=False))
+
+    def stderr(self) -> str:
+        return self.container.logs(stdout=False, stderr=True).decode()
+
+    def is_ready(self) -> bool:
+        try:
+            return self.get("/readyz")[0] == 200
+        except (OSError, http.client.HTTPException, KeyError, ValueError):
+            return False
+
+    def wait_until_ready(self) -> "Container":
+        self.wait_for(self.is_ready, "be ready")
+        return self
+
+    def wait_for(self, happened: Callable[[], Any], what: str) -> None:
+        """Wait until something is so; fail at once, with the container's last words, when it has ended instead."""
+        deadline = time.monotonic() + PATIENCE
+        while self.container.reload() or not happened():
+            ended = self.container.status == "exited"
+            if ended or time.monotonic() > deadline:
+                pytest.fail(f"it did not {what}: {'it ended' if ended else 'time is up'}\n{self.stderr()[-2000:]}")
+            time.sleep(0.02)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "image" in metafunc.fixturenames:
+        metafunc.parametrize("image", IMAGES, ids=str)
+
+
+NO_ENGINE = "NO CONTAINER TEST HAS RUN: no engine answers; run `make engine` (Debian, as root), or set DOCKER_HOST"
+
+
+def where() -> str:
+    """DOCKER_HOST of the engine that `make images` built the images with; empty if none answers."""
+    return subprocess.run([f"{ROOT}/images/engine", "where"], stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without an engine these tests are skipped, with one line a file; in CI they fail."""
+    ours = [item for item in items if str(item.path).startswith(os.path.dirname(__file__))]
+    if ours and os.environ.get("CI") != "true" and not where():
+        for item in ours:
+            item.add_marker(pytest.mark.skip(reason=NO_ENGINE))
+
+
+@pytest.fixture(scope="session")
+def engine_host() -> str:
+    return where() or pytest.fail(NO_ENGINE)
+
+
+@pytest.fixture(scope="session")
+def engine(engine_host: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=engine_host, version="auto", timeout=60)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def start(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
+    """Start a container as restricted as Pod Security asks, by a user that no image knows, with OpenShift's group 0."""
+    started = []
+
+    def start(image: Image | str, *arguments: str, tag: str = "latest", **options: Any) -> Container:
+        if isinstance(image, str):
+            [image] = [each for each in IMAGES if each.name == image]
+        settings: dict[str, Any] = {
+            "read_only": True,
+            "user": "12345:0",
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges"],
+            "pids_limit": 64,
+            "mem_limit": "128m",
+            "tmpfs": image.tmpfs,
+            "ports": {f"{image.port}/tcp": ("127.0.0.1", None)},
+        }
+        name = f"sidecars/{image.name}:{tag}"
+        container = engine.containers.create(name, list(arguments), **(settings | options))
+        started.append(container)
+        container.start()
+        return Container(container, image.port)
+
+    yield start
+    for container in started:
+        container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def idle(image: Image, start: Callable[..., Container]) -> Container:
+    """A container of the image that is ready and has nothing to do."""
+    return start(image, *image.idle).wait_until_ready()
+
+
+@pytest.fixture
+def lingering(image: Image, start: Callable[..., Container]) -> Container:
+    """A container whose drain, once asked for, lasts longer than a test."""
+    return start(image, *image.idle, *image.lingering).wait_until_ready()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what was measured: figures, which are no reason to fail."""
+    for line in MEASURED:
+        terminalreporter.write_line(line)
+
+
+MEASURED: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[str], None]:
+    return MEASURED.append

@@ -1,0 +1,149 @@
+"""What this project asks of its manifests beyond their schema: rules that each give their complaints about a pod."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sidecars import __version__
+from sidecars.core.settings import load
+from sidecars.tailer.settings import Settings
+from tests.manifests.documents import Container, Document, containers, environment
+
+# Pod Security "restricted" lets a pod have these kinds of volume.
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+# What the tailer was measured to need: it may not be given less.
+RESIDENT, MOST = 32 << 20, 48 << 20
+
+
+def complaints(pod: Document, resources: list[Document]) -> list[str]:
+    """Everything that is wrong with a pod; `resources` are the others of its manifest."""
+    found = [*pod_rules(pod)]
+    for container in containers(pod):
+        found += [f"{container.name}: {text}" for text in container_rules(container)]
+        if container.tails:
+            found += [f"{container.name}: {text}" for text in tailer_rules(container, resources)]
+    return found
+
+
+def pod_rules(pod: Document) -> Iterator[str]:
+    """Rules for the pod as a whole."""
+    if pod.get("automountServiceAccountToken") is not False:
+        yield "mounts a service account's token that nothing in it uses"
+    for shared in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"):
+        if pod.get(shared):
+            yield f"has {shared}"
+    for volume in pod.get("volumes", []):
+        kinds = set(volume) - {"name"}
+        if not kinds <= VOLUMES:
+            yield f"volume {volume['name']} is a {kinds}, which restricted forbids"
+        if "emptyDir" in kinds and "sizeLimit" not in (volume["emptyDir"] or {}):
+            yield f"volume {volume['name']} has no sizeLimit"
+
+
+def container_rules(container: Container) -> Iterator[str]:
+    """Rules for every container, ours or not."""
+    yield from _restricted(container)
+    own = container.spec.get("securityContext", {})
+    if own.get("readOnlyRootFilesystem") is not True:
+        yield "its root file system is writable"
+    if not re.search(r":[^:/]+$", container.spec["image"]) or container.spec["image"].endswith(":latest"):
+        yield f"its image {container.spec['image']} has no version"
+    name, _, version = container.spec["image"].partition(":")
+    if name.startswith("sidecars/") and version != __version__:
+        yield f"its image {name} is of version {version}, and this is {__version__}"
+    resources = container.spec.get("resources", {})
+    for group, amount in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
+        if amount not in resources.get(group, {}):
+            yield f"has no resources.{group}.{amount}"
+
+
+def _restricted(container: Container) -> Iterator[str]:
+    own = container.spec.get("securityContext", {})
+    if container.effective("runAsNonRoot") is not True:
+        yield "runAsNonRoot is not true"
+    user = container.effective("runAsUser")
+    if not isinstance(user, int) or user == 0:
+        yield f"runAsUser is {user!r}, not the number of a user other than root"
+    if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+        yield "allowPrivilegeEscalation is not false"
+    capabilities = own.get("capabilities", {})
+    if capabilities.get("drop") != ["ALL"] or set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
+        yield "does not drop ALL capabilities"
+    if (container.effective("seccompProfile") or {}).get("type") not in ("RuntimeDefault", "Localhost"):
+        yield "has no seccomp profile"
+    if any("hostPort" in port for port in container.spec.get("ports", [])):
+        yield "has a hostPort"
+
+
+def tailer_rules(container: Container, resources: list[Document]) -> Iterator[str]:
+    """Rules for log-tailer beside an application."""
+    if "readinessProbe" in container.spec:
+        yield "has a readinessProbe, which would take the application out of its Service"
+    for probe, path in (("startupProbe", "/startupz"), ("livenessProbe", "/livez")):
+        get = container.spec.get(probe, {}).get("httpGet", {})
+        if get.get("path") != path or _number(container, get.get("port")) != 9101:
+            yield f"its {probe} does not get {path} on the admin port 9101"
+    if container.effective("runAsUser") != 65532:
+        yield "does not run as user 65532"
+    yield from _memory(container)
+    yield from _mounts(container)
+    yield from _times(container, resources)
+
+
+def _memory(container: Container) -> Iterator[str]:
+    amounts = container.spec.get("resources", {})
+    if quantity(amounts.get("requests", {}).get("memory", "0")) < RESIDENT:
+        yield "its memory request is below what it was measured to need"
+    if quantity(amounts.get("limits", {}).get("memory", "0")) < MOST:
+        yield "its memory limit is below what it was measured to need at most"
+
+
+def _mounts(container: Container) -> Iterator[str]:
+    mounts = {mount["name"]: mount for mount in container.spec.get("volumeMounts", [])}
+    writers = [other for other in containers(container.pod) if not other.tails]
+    written = {
+        mount["name"] for other in writers for mount in other.spec.get("volumeMounts", []) if not mount.get("readOnly")
+    }
+    if not written & set(mounts):
+        yield "shares no volume with a container that writes to it"
+    for name, mount in mounts.items():
+        if mount["mountPath"] != "/state" and not mount.get("readOnly"):
+            yield f"mounts {name} to write to it, and only reads"
+
+
+def _times(container: Container, resources: list[Document]) -> Iterator[str]:
+    variables = environment(container, resources)
+    settings = load(
+        Settings, prog="log-tailer", prefix="TAILER_", argv=container.spec.get("args", []), environ=variables
+    )
+    end = container.pod.get("terminationGracePeriodSeconds", 30)
+    if settings.grace > end - 2:
+        yield f"its grace of {settings.grace:g} s leaves no time within the pod's {end} s"
+    if not container.native and not end / 2 <= settings.quiet <= settings.grace - 5:
+        yield f"its quiet of {settings.quiet:g} s does not fit a second container with a grace of {settings.grace:g} s"
+    if container.native and settings.quiet > 2:
+        yield f"its quiet of {settings.quiet:g} s only delays the end: the application has ended before"
+
+
+def quantity(text: str) -> int:
+    """The bytes of a Kubernetes quantity, such as 32Mi."""
+    number, unit = re.fullmatch(r"(\d+)(\w*)", str(text)).groups()  # type: ignore[union-attr]
+    return int(number) * UNITS[unit]
+
+
+def _number(container: Container, port: Any) -> Any:
+    named = {known.get("name"): known["containerPort"] for known in container.spec.get("ports", [])}
+    return named.get(port, port)

@@ -1,0 +1,161 @@
+"""Pods on this machine: a podman of our own, the form of a manifest it can play, and what had to be left out for it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from sidecars import __version__
+from tests.manifests.documents import Document, pod_spec, pods
+
+# fieldRef knows these in podman; a variable of any other field is left out.
+FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
+
+TAILER, DEBUG, DEMO = (
+    f"sidecars/log-tailer:{__version__}",
+    f"sidecars/log-tailer:{__version__}-debug",
+    f"sidecars/demo:{__version__}",
+)
+IMAGES = {TAILER, DEBUG, DEMO}
+
+# What stands in for applications of others, which come from a registry: an image of ours and what changes with it.
+STAND_INS: dict[str, Document] = {
+    "alpine:3.22": {"image": DEBUG},
+    "nginxinc/nginx-unprivileged:1.28": {"image": DEMO, "args": ["app", "--dir=/var/log/nginx"]},
+}
+
+
+def podman_form(document: Document) -> tuple[Document, list[str]]:
+    """Rewrite a resource with a pod, and say what was lost.
+
+    - A native sidecar becomes a second container: podman waits for ever for it to end, as for an init container.
+    - A Job becomes its pod.
+    - Probes go, since podman runs none by itself; ports too, since the pod has no network; and variables from fields
+      that podman does not know.
+    """
+    if not pod_spec(document):
+        return document, []
+    document = copy.deepcopy(document)
+    lost: list[str] = []
+    if document["kind"] == "Job":
+        lost.append("the Job: only its pod runs")
+        pod = document["spec"]["template"]["spec"]
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], "spec": pod}
+    pod = document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
+    if pod.get("restartPolicy", "Always") != "Never":
+        lost.append("restarts: a container that fails must be seen")
+        pod["restartPolicy"] = "Never"
+    _unsidecar(pod, lost)
+    for container in pod["containers"]:
+        _simplify(container, lost)
+    return document, lost
+
+
+def _unsidecar(pod: Document, lost: list[str]) -> None:
+    init = pod.pop("initContainers", [])
+    native = [container for container in init if container.get("restartPolicy") == "Always"]
+    for container in native:
+        del container["restartPolicy"]
+        lost.append(f"{container['name']}: the native sidecar's order; it runs as a second container")
+    if rest := [container for container in init if container not in native]:
+        pod["initContainers"] = rest
+    pod["containers"] += native
+
+
+def _simplify(container: Document, lost: list[str]) -> None:
+    name = container["name"]
+    for key in ("startupProbe", "livenessProbe", "readinessProbe", "ports"):
+        if container.pop(key, None):
+            lost.append(f"{name}: {key}")
+    variables = container.get("env", [])
+    for variable in [one for one in variables if _field(one) not in FIELDS | {None}]:
+        variables.remove(variable)
+        lost.append(f"{name}: the variable {variable['name']} from {_field(variable)}")
+    if stand_in := STAND_INS.get(container["image"]):
+        lost.append(f"{name}: {container['image']}; {stand_in['image']} stands in for it")
+        container.update(stand_in)
+    # The image was loaded, not pulled: without a host before the name, podman asks a registry for it.
+    container["image"] = f"localhost/{container['image']}"
+    container["imagePullPolicy"] = "Never"
+
+
+def _field(variable: Document) -> Any:
+    return variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+
+
+def docker() -> str:
+    """Debian's client, where there is one: it speaks as old an API as Debian's daemon does."""
+    return "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
+
+
+class Podman:
+    """The machine's podman, with storage of its own, so that it neither sees nor touches anybody's pods."""
+
+    def __init__(self, folder: str, settings: dict[str, str]) -> None:
+        self._folder = folder
+        self._environment = os.environ | settings
+        self.command = ("podman", "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--tmpdir", f"{folder}/tmp")
+
+    def __call__(self, *words: str, stdin: str | None = None) -> str:
+        """Run a podman command; what it prints."""
+        said = subprocess.run(
+            [*self.command, *words], env=self._environment, input=stdin, capture_output=True, text=True, timeout=120
+        )
+        assert said.returncode == 0, f"podman {' '.join(words)}: {said.stderr}"
+        return said.stdout
+
+    def load(self, images: set[str]) -> None:
+        """Take images over from docker."""
+        archive = f"{self._folder}/images.tar"
+        said = subprocess.run(
+            [docker(), "save", "--output", archive, *sorted(images)],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == 0, f"{said.stderr}; run make images"
+        self("load", "--input", archive)
+        os.unlink(archive)
+
+    @contextlib.contextmanager
+    def playing(self, documents: list[Document]) -> Iterator[dict[str, str]]:
+        """Run the pods of these documents; the ids of their containers by name."""
+        for pod in pods(documents):
+            self._make_volumes(pod)
+        text = yaml.safe_dump_all(documents)
+        # Without a network podman needs neither plugins nor a bridge, and a pod of ours none either.
+        self("kube", "play", "--network", "none", "-", stdin=text)
+        try:
+            listed = json.loads(self("ps", "--all", "--format", "json"))
+            yield {one["Names"][0]: one["Id"] for one in listed if not one["IsInfra"]}
+        finally:
+            self("pod", "kill", "--all")
+            self("kube", "down", "-", stdin=text)
+            self("volume", "rm", "--all", "--force")
+
+    def _make_volumes(self, pod: Document) -> None:
+        """Make a pod's emptyDir volumes as the kubelet does: everybody's, and of the group that fsGroup names.
+
+        Left to itself podman gives a volume to the user of the first container that mounts it. It does so only once, to
+        this container that does nothing.
+        """
+        names = [volume["name"] for volume in pod.get("volumes", []) if "emptyDir" in volume]
+        mounts = [f"--volume={name}:/volumes/{name}" for name in names]
+        self("run", "--rm", "--network", "none", *mounts, f"localhost/{TAILER}", "--version")
+        for name in names:
+            folder = self("volume", "inspect", "--format", "{{.Mountpoint}}", name).strip()
+            os.chown(folder, 0, pod.get("securityContext", {}).get("fsGroup", 0))
+            os.chmod(folder, 0o2777)
+
+    def remove(self) -> None:
+        """Remove the storage."""
+        self("rmi", "--all", "--force")
+        shutil.rmtree(self._folder)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.unit.demo.process import Process
+
+DEMO = (sys.executable, "-m", "sidecars.demo", "--rate", "50")
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Process]:
+    with Process(*DEMO, TMPDIR=str(tmp_path)) as process:
+        yield process
+        for child in psutil.Process(process.popen.pid).children() if process.popen.poll() is None else ():
+            child.kill()
+
+
+def children(demo: Process) -> dict[str, psutil.Process]:
+    """The demo's programs by their modules."""
+    return {child.cmdline()[2]: child for child in psutil.Process(demo.popen.pid).children()}
+
+
+def assert_nothing_is_left(tmp_path: Path, programs: dict[str, psutil.Process]) -> None:
+    assert programs
+    assert not any(program.is_running() for program in programs.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labelled_lines_come_from_every_log(demo: Process) -> None:
+    for file in ("access.log", "orders.log", "stock.log"):
+        demo.wait_for(f"^.*{re.escape(file)}.*$")
+
+
+def test_it_says_what_to_look_at(demo: Process) -> None:
+    page = demo.wait_for(r"the admin page +(http://127\.0\.0\.1:\d+/)", "stderr")[1]
+    folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
+    demo.wait_for("access.log")
+    assert "access.log" in os.listdir(folder)
+    with urllib.request.urlopen(f"{page}metrics", timeout=10) as answer:
+        assert b"follow_read_bytes_total" in answer.read()
+    with urllib.request.urlopen(page, timeout=10) as answer:
+        assert b"<html" in answer.read()
+
+
+def test_what_is_written_to_the_folder_is_shown(demo: Process) -> None:
+    folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
+    demo.wait_for("access.log")
+    Path(folder, "mine.log").write_text("hello\n")
+    demo.wait_for(r"^.*mine\.log.*hello$")
+
+
+def test_lines_go_on_after_every_kind_of_rotation(demo: Process) -> None:
+    folder = Path(demo.wait_for(r"the logs +(\S+)", "stderr")[1])
+    for kind in ("access.log", "orders.log", "stock.log"):
+        while not (folder / f"{kind}.1").exists():
+            seen = len(demo.said["stdout"])
+            demo.wait_for(rf"(?s)\A.{{{seen}}}.+\n")
+        seen = len(demo.said["stdout"])
+        demo.wait_for(rf"(?s)\A.{{{seen}}}.*\n[^\n]*{re.escape(kind)}[^\n]*\n")
+
+
+def test_ctrl_c_ends_it_cleanly(demo: Process, tmp_path: Path) -> None:
+    demo.wait_for("access.log")
+    programs = children(demo)
+    os.killpg(demo.popen.pid, signal.SIGINT)
+    assert demo.end() == 0
+    assert "Traceback" not in demo.said["stderr"]
+    assert_nothing_is_left(tmp_path, programs)
+
+
+def test_a_closed_terminal_ends_it(demo: Process, tmp_path: Path) -> None:
+    demo.wait_for("access.log")
+    programs = children(demo)
+    demo.popen.send_signal(signal.SIGHUP)
+    assert demo.end() == 0
+    assert_nothing_is_left(tmp_path, programs)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(demo: Process, tmp_path: Path) -> None:
+    demo.wait_for("access.log")
+    programs = children(demo)
+    programs["sidecars.tailer"].suspend()
+    os.killpg(demo.popen.pid, signal.SIGINT)
+    programs["sidecars.demo"].wait(20)
+    os.killpg(demo.popen.pid, signal.SIGINT)
+    demo.end(seconds=10)
+    assert_nothing_is_left(tmp_path, programs)
+
+
+def test_a_reader_that_has_seen_enough_ends_it_cleanly(demo: Process, tmp_path: Path) -> None:
+    demo.wait_for("access.log")
+    programs = children(demo)
+    demo.close_stdout()
+    assert demo.end() == 0
+    assert demo.said["stderr"].endswith(
+        "Press Ctrl-C to end.\n\n\nThe demo has ended: its programs and its folder are gone.\n"
+    )
+    assert_nothing_is_left(tmp_path, programs)
+
+
+def test_a_program_that_ends_by_itself_is_a_failure(demo: Process, tmp_path: Path) -> None:
+    demo.wait_for("access.log")
+    programs = children(demo)
+    programs["sidecars.demo"].kill()
+    assert demo.end() == 1
+    assert "application ended with exit code -9" in demo.said["stderr"]
+    assert_nothing_is_left(tmp_path, programs)
+
+
+def test_it_ends_by_itself_after_its_seconds() -> None:
+    with Process(*DEMO, "--seconds", "3") as demo:
+        assert demo.end() == 0
+        assert "access.log" in demo.said["stdout"]
+
+
+def test_a_taken_port_is_said_and_another_one_chosen(demo: Process) -> None:
+    demo.wait_for("access.log")
+    with Process(*DEMO) as second:
+        port = second.wait_for(r"http://127\.0\.0\.1:(\d+)/  \(port 9101 is taken\)", "stderr")[1]
+        second.wait_for("access.log")
+        socket.create_connection(("127.0.0.1", int(port)), timeout=10).close()
+        second.popen.terminate()
+        assert second.end() == 0
