@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -105,6 +106,7 @@ def run(service: Service, settings: Common, *, name: str, one_shot: bool = False
         adopt()
     logging.configure(settings.log_level, settings.log_format, _conceal(settings))
     _log_surprises()
+    _allow_descriptors()
     life = Lifecycle(settings)
     try:
         # Not asyncio.run(): it waits for every thread at the end, and one blocked in write(2) would hold the exit. The
@@ -117,6 +119,13 @@ def run(service: Service, settings: Common, *, name: str, one_shot: bool = False
         end = failed(error)
     end.tell(settings.termination_log)
     return end.code
+
+
+def _allow_descriptors() -> None:
+    """Use all the descriptors this process may have: the limit in force at first is for programs that use select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _live(service: Service, settings: Common, life: Lifecycle, name: str) -> None:

@@ -136,8 +136,9 @@ class Predecessors:
         return file is not None
 
     def _insert(self, lane: Lane, file: File, before: File | None) -> None:
-        self._registry.add(file)
         file.rotated_at = time.monotonic()
+        self._registry.add(file)
+        self._registry.descriptors.keep(file)
         lane.add(file, before)
         self.turns.give(lane)
 

@@ -157,6 +157,7 @@ class Tracker:
         file.rotated_at = time.monotonic()
         if file.open:
             file.look()
+            self.registry.descriptors.keep(file)
         self.turns.resume(file)
         metrics.ROTATIONS.labels(self._output).inc()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -10,7 +11,7 @@ import pytest
 
 from sidecars.core.follow import metrics
 from sidecars.core.follow.lane import Options
-from tests.unit.core.follow.stream import run, streaming
+from tests.unit.core.follow.stream import PATIENCE, run, streaming
 
 
 def lines(name: str, count: int = 40, width: int = 20) -> bytes:
@@ -508,6 +509,32 @@ def descriptors(path: Path) -> list[str]:
 def deleted(path: Path) -> list[str]:
     """What is open under this path though it has no name any more."""
     return [target for target in descriptors(path) if target.endswith(" (deleted)")]
+
+
+def test_rotated_files_that_wait_do_not_push_out_the_file_under_the_path(log: Path) -> None:
+    """While a receiver is away more files wait than may be open, and the last one is removed before its turn."""
+
+    async def opened(path: Path, count: int) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while len(descriptors(path)) < count:
+                await asyncio.sleep(0.005)
+
+    async def scenario() -> None:
+        options = Options(open_files=4, watch=False, poll_interval=0.005)
+        other = log.with_name("other.log")
+        append(log, b"log 00\n")
+        append(other, b"other 00\n")
+        expected = b"other 00\n"
+        async with streaming(log, other, options=options) as stream:
+            for number in range(1, 20):
+                other.rename(f"{other}.{number}")
+                append(other, b"other %02d\n" % number)
+                expected += b"other %02d\n" % number
+                await opened(other, number + 1)
+            log.unlink()
+            await stream.until(lambda: stream.by_path() == {"app.log": b"log 00\n", "other.log": expected})
+
+    run(scenario())
 
 
 def test_a_thousand_rotations_leave_nothing_behind(log: Path) -> None:
