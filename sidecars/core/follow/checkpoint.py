@@ -41,7 +41,6 @@ class JsonStore:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._encoder = msgspec.json.Encoder()
 
     def load(self) -> Document | None:
         """Read the document. One that is corrupt counts as empty: what is there is delivered again, not skipped."""
@@ -64,9 +63,15 @@ class JsonStore:
         return Document(VERSION, time.time_ns(), [], time.time_ns())
 
     def save(self, positions: Iterable[Position], begun: int = 0) -> None:
-        """Write the document, encoded position by position: 10,000 of them at once would take much memory."""
-        document = bytearray(b'{"version":%d,"begun":%d,"saved":%d,"files":[' % (VERSION, begun, time.time_ns()))
-        for position in positions:
-            self._encoder.encode_into(position, document, -1)
-            document += b","
-        disk.replace_file(self._path, bytes(document.removesuffix(b",")) + b"]}\n")
+        """Write the document."""
+        disk.replace_file(self._path, encoded(positions, begun))
+
+
+def encoded(positions: Iterable[Position], begun: int) -> bytes:
+    """Give a document as JSON, encoded position by position: 10,000 of them at once would take much memory."""
+    encoder = msgspec.json.Encoder()
+    document = bytearray(b'{"version":%d,"begun":%d,"saved":%d,"files":[' % (VERSION, begun, time.time_ns()))
+    for position in positions:
+        encoder.encode_into(position, document, -1)
+        document += b","
+    return bytes(document.removesuffix(b",")) + b"]}\n"

@@ -267,12 +267,21 @@ class Follower:
 
     async def remember(self) -> None:
         """Write a checkpoint a second, if anything was acknowledged; for ever."""
-        while True:
+        while self._options.checkpoints:
             await asyncio.sleep(_CHECKPOINT_SECONDS)
             await self.save()
 
     async def save(self) -> None:
         """Write what was acknowledged, if anything was since the last time."""
+        try:
+            await self.record()
+            self._said = ""
+        except OSError as error:
+            self._not_saved.inc()
+            self._complain(str(error))
+
+    async def record(self) -> None:
+        """Write what was acknowledged, if anything was since the last time. Raises OSError, and then it is due still."""
         if self._store is None or not (self._dirty or self._tracker.registry.changed):
             return
         self._dirty = self._tracker.registry.changed = False
@@ -280,11 +289,9 @@ class Follower:
             positions = await self._in_thread(self._tracker.positions)
             await asyncio.to_thread(self._store.save, positions, self._tracker.begun)
             self._saved.inc()
-            self._said = ""
-        except OSError as error:
+        except OSError:
             self._dirty = True
-            self._not_saved.inc()
-            self._complain(str(error))
+            raise
 
     def _complain(self, error: str) -> None:
         """Say once what is tried again each second."""

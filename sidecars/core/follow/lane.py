@@ -29,6 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     open_files       descriptors to hold at most
     rate_limit       bytes a second; None: as fast as they are taken
     settled          a file that came and went unseen is found, at the latest, so long after its beginning
+    checkpoints      write one a second; False: whoever follows calls `record` when what it has can be relied on
     """
 
     rotate_wait: float = 5.0
@@ -41,6 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     open_files: int = 512
     rate_limit: int | None = None
     settled: float = 10.0
+    checkpoints: bool = True
 
 
 class Source:
