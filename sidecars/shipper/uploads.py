@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections import deque
@@ -30,10 +29,10 @@ from sidecars.core.errors import SidecarError
 from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.metrics import delivery_errors
-from sidecars.shipper import bodies, compression, metrics, points
+from sidecars.shipper import compression, metrics, points
 from sidecars.shipper.chunk import Chunk
 from sidecars.shipper.keys import ChunkFacts, KeyFormat, key_format
-from sidecars.shipper.plan import Output
+from sidecars.shipper.plan import Output, Plan
 from sidecars.shipper.spool import Spool
 
 if TYPE_CHECKING:
@@ -85,9 +84,9 @@ class Delivery:
         """Upload under the chunk's key; False when the key is another's."""
         from sidecars.shipper.bucket import Taken
 
-        assert chunk.key is not None
+        key = chunk.key or ""
         if not conditional:
-            owner = self.bucket.owner(chunk.key)
+            owner = self.bucket.owner(key)
             if owner == chunk.id:
                 return True
             if owner is not None and chunk.index is not None:
@@ -96,24 +95,27 @@ class Delivery:
             self._put(chunk, conditional=conditional)
         except Taken:
             # A key that holds the id can only be taken by ourselves. One that is free again fails, and is tried again.
-            owner = chunk.id if chunk.index is None else self.bucket.owner(chunk.key)
+            owner = chunk.id if chunk.index is None else self.bucket.owner(key)
             if owner is None:
                 raise
             return owner == chunk.id
         return True
 
     def _put(self, chunk: Chunk, *, conditional: bool) -> None:
-        assert chunk.key is not None
         self.bucket.put(
-            chunk.key,
+            chunk.key or "",
             self._spool.path(chunk),
             chunk.length,
             chunk=chunk.id,
             conditional=conditional,
             encoding=None,
-            content_type=self.output.destination.content_type or compression.content_type(chunk.body, chunk.compression),
+            content_type=self.output.destination.content_type
+            or compression.content_type(chunk.body, chunk.compression),
             lines=chunk.lines,
         )
+
+    def _content_type(self, chunk: Chunk) -> str:
+        return self.output.destination.content_type or compression.content_type(chunk.body, chunk.compression)
 
     def _honours_conditions(self) -> bool:
         """Find out once whether the endpoint honours If-None-Match, and remember it in the ledger."""
@@ -199,7 +201,8 @@ class Uploads:
         self._idle = asyncio.Event()
         self._idle.set()
         self._jobs = jobs
-        self._pausing: set[asyncio.Task[None]] = set()
+        self._attempts: dict[str, asyncio.Task[None]] = {}
+        self._pausing: set[str] = set()
         self._hurried = False
         self._failing: dict[str, dict[str, str]] = {}
         stamina.instrumentation.set_on_retry_hooks(())  # one event when it fails, not one for each attempt
@@ -221,8 +224,8 @@ class Uploads:
     def hurry(self) -> None:
         """Try at once what waits to be tried again, and from now on with short pauses."""
         self._hurried = True
-        for task in list(self._pausing):
-            task.cancel()
+        for name in self._pausing:
+            self._attempts[name].cancel()
 
     async def run(self) -> None:
         """Upload for ever."""
@@ -240,18 +243,17 @@ class Uploads:
 
     async def _finish(self, chunk: Chunk) -> None:
         while True:
-            attempts = asyncio.create_task(self._until_delivered(chunk))
+            attempts = self._attempts[chunk.id] = asyncio.create_task(self._until_delivered(chunk))
             try:
                 await asyncio.wait({attempts})
             finally:
                 attempts.cancel()
+                del self._attempts[chunk.id]
             if not attempts.cancelled():
                 attempts.result()
                 return
 
     async def _until_delivered(self, chunk: Chunk) -> None:
-        task = asyncio.current_task()
-        assert task
         delivery = self._deliveries[chunk.output]
         pause = _LONGEST_LAST_PAUSE if self._hurried else _LONGEST_PAUSE
         retries = stamina.retry_context(
@@ -260,12 +262,12 @@ class Uploads:
         )  # fmt: skip
         try:
             async for attempt in retries:
-                self._pausing.discard(task)
+                self._pausing.discard(chunk.id)
                 with attempt:
                     await self._attempt(delivery, chunk)
-                self._pausing.add(task)
+                self._pausing.add(chunk.id)
         finally:
-            self._pausing.discard(task)
+            self._pausing.discard(chunk.id)
 
     async def _attempt(self, delivery: Delivery, chunk: Chunk) -> None:
         began = time.monotonic()
@@ -341,16 +343,16 @@ def _literal(prefix: str) -> str:
     return prefix
 
 
-def check(outputs: Mapping[str, Output], known: Mapping[str, str]) -> list[str]:
-    """Try each output with a real write, and give the warnings. Raises SidecarError."""
+def check(plan: Plan) -> str:
+    """Try each output with a real write, and say how it went. Raises SidecarError."""
     from sidecars.shipper.bucket import Bucket, Failed
 
-    warnings: list[str] = []
-    for output in outputs.values():
+    texts = []
+    for output in {stream.output.name: stream.output for stream in plan.streams}.values():
+        place = f"s3://{output.destination.bucket}/{output.layout.prefix}"
         try:
-            warnings += Bucket(output.destination).check(_literal(output.layout.prefix))
+            warnings = Bucket(output.destination).check(_literal(output.layout.prefix))
         except Failed as error:
-            raise SidecarError(f"s3://{output.destination.bucket} cannot be written: {error}") from error
-    return warnings
-
-
+            raise SidecarError(f"{place} cannot be written: {error}") from error
+        texts += [*(f"warning: {warning}" for warning in warnings), f"{place} can be written"]
+    return "\n".join(texts)

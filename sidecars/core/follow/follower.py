@@ -281,7 +281,7 @@ class Follower:
             self._complain(str(error))
 
     async def record(self) -> None:
-        """Write what was acknowledged, if anything was since the last time. Raises OSError, and then it is due still."""
+        """Write what was acknowledged, if anything was since the last time. Raises OSError; it is due still then."""
         if self._store is None or not (self._dirty or self._tracker.registry.changed):
             return
         self._dirty = self._tracker.registry.changed = False

@@ -1,0 +1,52 @@
+"""s3-shipper, as a command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sidecars.core import program
+
+if TYPE_CHECKING:
+    from sidecars.core.service import Service
+
+
+def _parts() -> tuple[type[Any], Callable[[Any], Service]]:
+    from sidecars.shipper.settings import Settings
+
+    return Settings, _build
+
+
+def _build(settings: Any) -> Service:
+    if settings.check:
+        from sidecars.core.settings import leave
+        from sidecars.shipper.uploads import check
+
+        leave(check(settings.plan()))
+    from sidecars.shipper.shipper import Shipper
+
+    return Shipper(settings)
+
+
+def main() -> None:
+    """Run s3-shipper."""
+    sys.argv[1:] = program_words(sys.argv[1:], os.environ.get("FLUENTD_ARGS", ""))
+    program.main(_parts, name="s3-shipper", prefix="SHIPPER_", admin=":9103")
+
+
+def program_words(words: list[str], fluentd_arguments: str) -> list[str]:
+    """Give the command line with fluentd's flags in our words, those of the variable FLUENTD_ARGS first.
+
+    ["-c", "a.conf", "--check"] -> ["--fluentd-config", "a.conf", "--check"]
+    """
+    if fluentd_arguments or "-c" in words:
+        from sidecars.shipper.fluentd.arguments import translated  # only its users pay for it
+
+        return translated(words, fluentd_arguments)
+    return words
+
+
+if __name__ == "__main__":
+    main()
