@@ -14,9 +14,10 @@ from sidecars.shipper.chunk import Chunk
 
 _VERSION = 1
 _FIELDS = Chunk.__struct_fields__
+_COLUMNS = ", ".join(f'"{name}"' for name in _FIELDS)  # quoted: index is a word of SQL
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS chunks (id TEXT PRIMARY KEY, {", ".join(_FIELDS[1:])}) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS chunks ({_COLUMNS}, PRIMARY KEY (id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS indices (output TEXT, key TEXT, last INTEGER, used REAL, PRIMARY KEY (output, key));
 """
 _OFFSETS, _FORMAT = "offsets", "version"
@@ -105,7 +106,7 @@ class Ledger:
     def chunks(self) -> list[Chunk]:
         """Give the chunks that are not known to be in a bucket, the oldest first."""
         with self._lock:
-            rows = self._db.execute(f"SELECT {', '.join(_FIELDS)} FROM chunks ORDER BY opened").fetchall()  # noqa: S608
+            rows = self._db.execute(f"SELECT {_COLUMNS} FROM chunks ORDER BY opened").fetchall()  # noqa: S608
         chunks = [Chunk(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
         for chunk in chunks:
             chunk.sealed = bool(chunk.sealed)

@@ -19,6 +19,7 @@ whether an object is ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -42,6 +43,7 @@ from sidecars.shipper.plan import Output
 _MEMBER_BYTES = 1 << 20
 # With many tags, this is what all of them may keep in memory before what they have is written.
 _PENDING_BYTES = 4 << 20
+_SPARED_BYTES = 4 << 20
 
 
 class Line(NamedTuple):
@@ -176,6 +178,7 @@ class Spool:
     def _write(self, place: tuple[str, str, int], writer: Writer) -> None:
         if not writer.pending:
             return
+        self._spare_room()
         member = writer.compressed()
         output = self._outputs[place[0]]
         if not writer.fits(member, output.layout.chunk_size):
@@ -186,6 +189,12 @@ class Spool:
         writer.write(member)
         if writer.chunk.length >= output.layout.chunk_size and not writer.unfinished:
             self._close(place, writer)
+
+    def _spare_room(self) -> None:
+        """Leave the ledger what it needs to record uploads: on a full volume nothing could be freed any more."""
+        volume = os.statvfs(self._directory)
+        if volume.f_bavail < min(_SPARED_BYTES // volume.f_frsize, volume.f_blocks // 10):
+            raise OSError(errno.ENOSPC, "the volume is full but for what the ledger needs", self._directory)
 
     def _close(self, place: tuple[str, str, int], writer: Writer) -> None:
         """Let no more lines in; with the next transaction the chunk is sealed."""

@@ -16,7 +16,7 @@ What follows point 4 of the protocol in spool.py:
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import threading
 import time
 from collections import deque
@@ -175,10 +175,18 @@ class Delivery:
 
     def make_whole(self, chunk: Chunk) -> None:
         """Compress many small members anew, as one. Raises OSError."""
-        if chunk.key is not None or chunk.members < 2 or chunk.raw_bytes / chunk.members >= _SMALL_MEMBER:
+        small = chunk.members > 1 and chunk.raw_bytes / chunk.members < _SMALL_MEMBER
+        if chunk.key is not None or not small or chunk.compression == "none":
             return
         path = self._spool.path(chunk)
-        length = compression.recompress(path, f"{path}-whole", chunk.compression, chunk.length)
+        try:
+            length = compression.recompress(path, f"{path}-whole", chunk.compression, chunk.length)
+        except OSError as error:
+            # A chunk that is damaged, or finds no room for a second copy, is uploaded as it is.
+            if error.errno not in (errno.EBADMSG, errno.ENOSPC, errno.EDQUOT):
+                raise
+            log.warning("chunk is uploaded in many small members", path=path, error=str(error))
+            return
         self._spool.exchange(chunk, f"{chunk.file}-whole", length)
 
 
@@ -277,8 +285,7 @@ class Uploads:
         self._delivered(delivery.output, chunk, time.monotonic() - began)
 
     def _deliver(self, delivery: Delivery, chunk: Chunk) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            delivery.make_whole(chunk)
+        delivery.make_whole(chunk)
         delivery.deliver(chunk)
         self._spool.forget(chunk)
 
