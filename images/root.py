@@ -1,7 +1,9 @@
 """Collect the root file systems that images are made of; runs in the build stage of images/Dockerfile.
 
     root.py interpreter ROOT CERTIFICATES    Python, its library and what they link to: the layer all images share
-    root.py packages ROOT EXTRA COMMAND      sidecars[EXTRA] with its one command, and what it links to beyond that
+    root.py packages ROOT COMMAND REQUIREMENT...
+                                             what pip installs, with that one command, and what it links to beyond that;
+                                             the requirement `sidecars[x]` is the wheel of these sources
 
 A root is made to be the same bytes whenever it is made from the same sources: one date, sorted bytecode, no build logs.
 """
@@ -12,8 +14,10 @@ import fnmatch
 import glob
 import os
 import py_compile
+import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -24,17 +28,32 @@ PACKAGES = sysconfig.get_path("purelib")
 SCRIPTS = sysconfig.get_path("scripts")
 NAME = os.path.basename(LIBRARY)
 
-# The parts of the standard library that no service needs: tests, editors, terminals, installers, databases; East Asian
-# codecs; and what stands in for modules that are here in C.
+# The parts of the standard library that no service needs: tests, editors, terminals, installers, old databases; East
+# Asian codecs; and what stands in for modules that are here in C.
 LEFT_OUT = """
     __pycache__ test idlelib tkinter turtledemo turtle.py ensurepip lib2to3 pydoc_data pydoc.py _pyrepl config-* venv
-    site-packages distutils unittest doctest.py sqlite3 curses dbm __phello__ antigravity.py this.py mailbox.py
-    _pydecimal.py _pyio.py _test*.so _ctypes_test*.so xx*.so _tkinter*.so _sqlite3*.so _curses*.so readline*.so _dbm*.so
+    site-packages distutils unittest doctest.py curses dbm __phello__ antigravity.py this.py mailbox.py
+    _pydecimal.py _pyio.py _test*.so _ctypes_test*.so xx*.so _tkinter*.so _curses*.so readline*.so _dbm*.so
     _gdbm*.so nis.*.so ossaudiodev*.so _codecs_*.so
 """.split()  # noqa: SIM905  # one word a line would be a page
 
-# Of the packages: tests, type stubs, pip's notes on the build, and the C half of PyYAML, 2.6 MB for nothing.
-LEFT_OUT_OF_PACKAGES = "__pycache__ tests *.pyi *.pyx direct_url.json REQUESTED _yaml.*.so".split()  # noqa: SIM905
+# Of the packages: tests, type stubs, examples, pip's notes on the build; the C half of PyYAML, 2.6 MB for nothing; and
+# zstandard's second binding, for PyPy.
+LEFT_OUT_OF_PACKAGES = """
+    __pycache__ tests examples examples-1.json *.pyi *.pyx direct_url.json REQUESTED _yaml.*.so
+    _cffi.*.so backend_cffi.py
+""".split()  # noqa: SIM905
+
+# Folders that hold something for each service of Amazon's, and the services to keep: S3, and those that boto3 gets
+# credentials from. Files beside them stay. Of moto it is the S3 of a test server, and what that imports.
+KEPT = {
+    "botocore/data": "s3 sts sso sso-oidc signin".split(),  # noqa: SIM905
+    "boto3/data": [],
+    "moto": "cloudwatch core events iam kms moto_api moto_server s3 s3bucket_path sts utilities".split(),  # noqa: SIM905
+}
+
+# What a package looks for beside its own files, by package: names of time zones, for keys and times in local time.
+BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo"}
 
 TMP, STICKY = "/tmp", 0o1777  # noqa: S108
 
@@ -70,9 +89,8 @@ def interpreter(root: str, certificates: str) -> None:
     finish(root)
 
 
-def packages(root: str, extra: str, command: str) -> None:
-    """Fill `root` with what sidecars[extra] adds to the interpreter; `command` is the only program of it."""
-    [wheel] = glob.glob("/wheel/*.whl")
+def packages(root: str, command: str, *requirements: str) -> None:
+    """Fill `root` with what pip installs beside the interpreter; `command` is the only program of it."""
     pip = [
         sys.executable,
         "-m",
@@ -84,26 +102,65 @@ def packages(root: str, extra: str, command: str) -> None:
         "--root",
         root,
     ]
-    subprocess.run([*pip, f"{wheel}[{extra}]"], check=True)
-    prune_packages(root, extra, command)
+    subprocess.run([*pip, *map(of_these_sources, requirements)], check=True)
+    prune_packages(root, command)
     isolate(f"{root}{SCRIPTS}/{command}")
+    for package, folder in BESIDE.items():
+        if os.path.exists(f"{root}{PACKAGES}/{package}"):
+            shutil.copytree(folder, root + folder, symlinks=True, ignore=shutil.ignore_patterns("posix", "right"))
     for library in set(linked(root + PACKAGES)) - set(interpreter_libraries()):
         place(library, root)
     finish(root)
 
 
-def prune_packages(root: str, extra: str, command: str) -> None:
-    """Remove what an image of one sidecar never runs: the other sidecars, commands and build-time files."""
+def of_these_sources(requirement: str) -> str:
+    """Have pip take `sidecars[x]` from the wheel that was built: an index may hold another project of that name."""
+    [wheel] = glob.glob("/wheel/*.whl")
+    return f"{requirement} @ file://{wheel}" if re.match(r"sidecars\b", requirement) else requirement
+
+
+def prune_packages(root: str, command: str) -> None:
+    """Remove what an image of one command never runs: the other commands, their sidecars and build-time files."""
     for name in os.listdir(root + SCRIPTS):
         if name != command:
             os.remove(f"{root}{SCRIPTS}/{name}")
-    if extra != "demo":
-        for entry in os.scandir(f"{root}{PACKAGES}/sidecars"):
-            if entry.is_dir() and entry.name not in ("core", extra):
-                shutil.rmtree(entry)
+    with open(f"{root}{SCRIPTS}/{command}") as script:
+        runs = re.findall(r"from sidecars\.(\w+)", script.read())
+    for folder, kept in {"sidecars": ["core", *runs], **KEPT}.items():
+        prune_folder(f"{root}{PACKAGES}/{folder}", kept)
     for path in walk(root + PACKAGES):
         if left_out(path, LEFT_OUT_OF_PACKAGES):
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        elif fnmatch.fnmatch(path, "*.so*"):
+            strip(path)
+
+
+def prune_folder(folder: str, kept: list[str]) -> None:
+    """Remove the folders in a folder, if it is there at all, except those that are kept."""
+    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
+        if entry.is_dir() and entry.name not in kept:
+            shutil.rmtree(entry)
+
+
+def strip(path: str) -> None:
+    """Cut a library off after the last byte that is loaded: zstandard's has 10 MB for debuggers behind it.
+
+    What is loaded is in the program headers. The table of sections, for tools alone, goes with what it describes. The
+    slim images have no `strip`. Source: elf(5), 64-bit.
+    """
+    with open(path, "r+b") as file:
+        header = bytearray(file.read(64))
+        if header[:6] != b"\x7fELF\x02\x01":
+            return
+        (table,) = struct.unpack_from("<Q", header, 32)
+        size, count = struct.unpack_from("<HH", header, 54)
+        file.seek(table)
+        segments = [file.read(size) for _ in range(count)]
+        file.truncate(max(sum(struct.unpack_from("<Q16xQ", segment, 8)) for segment in segments))
+        struct.pack_into("<Q", header, 40, 0)
+        struct.pack_into("<HHH", header, 58, 0, 0, 0)
+        file.seek(0)
+        file.write(header)
 
 
 def isolate(script: str) -> None:
@@ -203,7 +260,7 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["interpreter", root, certificates]:
             interpreter(root, certificates)
-        case ["packages", root, extra, command]:
-            packages(root, extra, command)
+        case ["packages", root, command, *requirements]:
+            packages(root, command, *requirements)
         case _:
             sys.exit(__doc__)
