@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ Document = dict[str, Any]
 
 ROOT = Path(__file__).parents[2] / "manifests"
 KUSTOMIZE = ("Kustomization", "Component")
+SIDECARS = ("log-tailer", "s3-shipper")
+# What the manifests with s3-shipper are applied together with: a server, and the Secret with its keys.
+S3_SERVER = ROOT / "shipper" / "s3-server.yaml"
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class Container:
         return str(self.spec["name"])
 
     @property
-    def tails(self) -> bool:
-        """It is one of our log sidecars."""
-        return "/log-tailer:" in str(self.spec["image"])
+    def sidecar(self) -> str | None:
+        """Which of our sidecars it is."""
+        name = str(self.spec["image"]).rpartition("/")[2].partition(":")[0]
+        return name if name in SIDECARS else None
 
     def effective(self, key: str) -> Any:
         """A setting of its security context, which the pod's stands in for."""
@@ -93,14 +98,51 @@ def containers(pod: Document) -> list[Container]:
     return init + [Container(spec, pod, native=False) for spec in pod["containers"]]
 
 
+def sidecars(found: list[Document], name: str | None = None) -> list[Container]:
+    """Our sidecars in the pods of resources, or those of one name."""
+    everything = [container for pod in pods(found) for container in containers(pod)]
+    return [one for one in everything if one.sidecar and name in (None, one.sidecar)]
+
+
 def environment(container: Container, resources: list[Document]) -> dict[str, str]:
     """The variables that a container gets, with a word in the place of what only a cluster knows."""
-    maps = {found["metadata"]["name"]: found["data"] for found in resources if found["kind"] == "ConfigMap"}
     variables: dict[str, str] = {}
     for source in container.spec.get("envFrom", []):
         reference = source["configMapRef"]
-        if reference["name"] in maps or not reference.get("optional"):
-            variables |= maps[reference["name"]]
+        variables |= _contents("ConfigMap", reference, resources)
     for variable in container.spec.get("env", []):
-        variables[variable["name"]] = variable.get("value", "known-in-the-cluster")
+        reference = variable.get("valueFrom", {}).get("secretKeyRef")
+        known = _contents("Secret", reference, resources)[reference["key"]] if reference else "known-in-the-cluster"
+        variables[variable["name"]] = variable.get("value", known)
     return variables
+
+
+def _contents(kind: str, reference: Document, resources: list[Document]) -> dict[str, str]:
+    """What is in a ConfigMap or Secret of the manifest, or of those it is applied with."""
+    for found in [*resources, *documents(S3_SERVER)]:
+        if (found["kind"], found["metadata"]["name"]) == (kind, reference.get("name", reference.get("secretName"))):
+            return dict(found.get("data", {}) | found.get("stringData", {}))
+    assert reference.get("optional"), f"there is no {kind} {reference}"
+    return {}
+
+
+def placed(container: Container, resources: list[Document], folder: str) -> tuple[list[str], dict[str, str]]:
+    """The arguments and variables of a container, with the files that ConfigMaps and Secrets give it below a folder."""
+    volumes = {volume["name"]: volume for volume in container.pod.get("volumes", [])}
+    here: list[tuple[str, str]] = []
+    for mount in container.spec.get("volumeMounts", []):
+        for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
+            if reference := volumes.get(mount["name"], {}).get(field):
+                place = f"{folder}{mount['mountPath']}"
+                os.makedirs(place)
+                for name, text in _contents(kind, reference, resources).items():
+                    Path(place, name).write_text(text)
+                here.append((mount["mountPath"] + "/", place + "/"))
+
+    def moved(text: str) -> str:
+        for there, now in here:
+            text = text.replace(there, now)
+        return text
+
+    variables = environment(container, resources)
+    return [*map(moved, container.spec.get("args", []))], {name: moved(text) for name, text in variables.items()}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import sidecars.shipper.settings
+import sidecars.tailer.settings
 from sidecars import __version__
 from sidecars.core.settings import load
-from sidecars.tailer.settings import Settings
-from tests.manifests.documents import Container, Document, containers, environment
+from sidecars.shipper.__main__ import program_words
+from tests.manifests.documents import Container, Document, containers, placed
 
 # Pod Security "restricted" lets a pod have these kinds of volume.
 VOLUMES = {
@@ -24,8 +30,26 @@ VOLUMES = {
     "secret",
 }
 UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
-# What the tailer was measured to need: it may not be given less.
-RESIDENT, MOST = 32 << 20, 48 << 20
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What the rules have to know of a sidecar; the memory is what it was measured to need, idle and at most."""
+
+    settings: Any
+    module: str
+    prefix: str
+    port: int
+    resident: int
+    most: int
+
+
+SIDECARS = {
+    "log-tailer": Sidecar(sidecars.tailer.settings.Settings, "sidecars.tailer", "TAILER_", 9101, 32 << 20, 48 << 20),
+    "s3-shipper": Sidecar(
+        sidecars.shipper.settings.Settings, "sidecars.shipper", "SHIPPER_", 9103, 76 << 20, 115 << 20
+    ),
+}
 
 
 def complaints(pod: Document, resources: list[Document]) -> list[str]:
@@ -33,8 +57,8 @@ def complaints(pod: Document, resources: list[Document]) -> list[str]:
     found = [*pod_rules(pod)]
     for container in containers(pod):
         found += [f"{container.name}: {text}" for text in container_rules(container)]
-        if container.tails:
-            found += [f"{container.name}: {text}" for text in tailer_rules(container, resources)]
+        if container.sidecar:
+            found += [f"{container.name}: {text}" for text in sidecar_rules(container, resources)]
     return found
 
 
@@ -88,47 +112,84 @@ def _restricted(container: Container) -> Iterator[str]:
         yield "has a hostPort"
 
 
-def tailer_rules(container: Container, resources: list[Document]) -> Iterator[str]:
-    """Rules for log-tailer beside an application."""
+def sidecar_rules(container: Container, resources: list[Document]) -> Iterator[str]:
+    """Rules for a log sidecar beside an application."""
+    sidecar = SIDECARS[container.sidecar or ""]
     if "readinessProbe" in container.spec:
         yield "has a readinessProbe, which would take the application out of its Service"
     for probe, path in (("startupProbe", "/startupz"), ("livenessProbe", "/livez")):
         get = container.spec.get(probe, {}).get("httpGet", {})
-        if get.get("path") != path or _number(container, get.get("port")) != 9101:
-            yield f"its {probe} does not get {path} on the admin port 9101"
+        if get.get("path") != path or _number(container, get.get("port")) != sidecar.port:
+            yield f"its {probe} does not get {path} on the admin port {sidecar.port}"
     if container.effective("runAsUser") != 65532:
         yield "does not run as user 65532"
-    yield from _memory(container)
-    yield from _mounts(container)
-    yield from _times(container, resources)
-
-
-def _memory(container: Container) -> Iterator[str]:
     amounts = container.spec.get("resources", {})
-    if quantity(amounts.get("requests", {}).get("memory", "0")) < RESIDENT:
+    if quantity(amounts.get("requests", {}).get("memory", "0")) < sidecar.resident:
         yield "its memory request is below what it was measured to need"
-    if quantity(amounts.get("limits", {}).get("memory", "0")) < MOST:
+    if quantity(amounts.get("limits", {}).get("memory", "0")) < sidecar.most:
         yield "its memory limit is below what it was measured to need at most"
+    settings = settings_of(container, resources)
+    yield from _mounts(container, settings)
+    yield from _times(container, settings)
+    if container.sidecar == "s3-shipper":
+        yield from _backlog(container, settings)
 
 
-def _mounts(container: Container) -> Iterator[str]:
+def settings_of(container: Container, resources: list[Document]) -> Any:
+    """The settings that the sidecar has in this pod."""
+    sidecar = SIDECARS[container.sidecar or ""]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments, variables = placed(container, resources, folder)
+        words = program_words(arguments, variables.pop("FLUENTD_ARGS", ""))
+        with process_environment(variables):
+            return load(
+                sidecar.settings, prog=container.sidecar or "", prefix=sidecar.prefix, argv=words, environ=variables
+            )
+
+
+@contextmanager
+def process_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of this process: fluentd's configuration may name any."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _mounts(container: Container, settings: Any) -> Iterator[str]:
     mounts = {mount["name"]: mount for mount in container.spec.get("volumeMounts", [])}
-    writers = [other for other in containers(container.pod) if not other.tails]
+    writers = [other for other in containers(container.pod) if not other.sidecar]
     written = {
         mount["name"] for other in writers for mount in other.spec.get("volumeMounts", []) if not mount.get("readOnly")
     }
     if not written & set(mounts):
         yield "shares no volume with a container that writes to it"
-    for name, mount in mounts.items():
-        if mount["mountPath"] != "/state" and not mount.get("readOnly"):
-            yield f"mounts {name} to write to it, and only reads"
+    if container.sidecar == "s3-shipper" and not _state(container, settings):
+        yield "has no volume for its state, without which it does not start"
+    for mount in mounts.values():
+        if mount != _state(container, settings) and not mount.get("readOnly") and not _only_files(container, mount):
+            yield f"mounts {mount['name']} to write to it, and only reads"
 
 
-def _times(container: Container, resources: list[Document]) -> Iterator[str]:
-    variables = environment(container, resources)
-    settings = load(
-        Settings, prog="log-tailer", prefix="TAILER_", argv=container.spec.get("args", []), environ=variables
-    )
+def _state(container: Container, settings: Any) -> Document | None:
+    """The mount that a sidecar's state is in."""
+    directory = settings.state_dir or "/state"
+    found = [
+        one for one in container.spec.get("volumeMounts", []) if f"{directory}/".startswith(f"{one['mountPath']}/")
+    ]
+    return found[0] if found else None
+
+
+def _only_files(container: Container, mount: Document) -> bool:
+    """It is a volume that nobody can write to."""
+    volumes = {volume["name"]: volume for volume in container.pod.get("volumes", [])}
+    return bool({"configMap", "secret"} & set(volumes.get(mount["name"], {})))
+
+
+def _times(container: Container, settings: Any) -> Iterator[str]:
     end = container.pod.get("terminationGracePeriodSeconds", 30)
     if settings.grace > end - 2:
         yield f"its grace of {settings.grace:g} s leaves no time within the pod's {end} s"
@@ -136,6 +197,17 @@ def _times(container: Container, resources: list[Document]) -> Iterator[str]:
         yield f"its quiet of {settings.quiet:g} s does not fit a second container with a grace of {settings.grace:g} s"
     if container.native and settings.quiet > 2:
         yield f"its quiet of {settings.quiet:g} s only delays the end: the application has ended before"
+
+
+def _backlog(container: Container, settings: Any) -> Iterator[str]:
+    """A share is one of the node's whole disk where the state is in an emptyDir: the pod is evicted long before."""
+    mount = _state(container, settings)
+    volumes = {volume["name"]: volume for volume in container.pod.get("volumes", [])}
+    limit = volumes.get((mount or {}).get("name", ""), {}).get("emptyDir", {}).get("sizeLimit")
+    if limit is None or settings.fluentd_config:
+        return
+    if settings.backlog_limit.endswith("%") or settings.backlog_limit.of(0) > quantity(limit) * 0.8:
+        yield f"its backlog of {settings.backlog_limit} may outgrow the volume's sizeLimit of {limit}"
 
 
 def quantity(text: str) -> int:

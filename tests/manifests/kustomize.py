@@ -67,10 +67,11 @@ def _patched(document: Document, patch: Document, target: Document | None) -> Do
 
 
 def merge(base: Any, patch: Any) -> Any:
-    """Kubernetes' strategic merge, of mappings by key and of lists of named things by name."""
+    """Kubernetes' strategic merge, of mappings by key and of lists of named things by name, the patch's first."""
     if isinstance(base, dict) and isinstance(patch, dict):
         return base | {key: merge(base.get(key), value) for key, value in patch.items()}
     if isinstance(base, list) and isinstance(patch, list) and all("name" in item for item in base + patch):
         by_name = {item["name"]: item for item in base}
-        return list((by_name | {item["name"]: merge(by_name.get(item["name"]), item) for item in patch}).values())
+        patched = {item["name"]: merge(by_name.get(item["name"]), item) for item in patch}
+        return list((patched | {name: item for name, item in by_name.items() if name not in patched}).values())
     return copy.deepcopy(patch)

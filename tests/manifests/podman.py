@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,49 +15,95 @@ from typing import Any
 import yaml
 
 from sidecars import __version__
-from tests.manifests.documents import Document, pod_spec, pods
+from tests.manifests.documents import S3_SERVER, Document, containers, documents, pod_spec, pods
 
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
 
-TAILER, DEBUG, DEMO = (
+TAILER, DEBUG, SHIPPER, DEMO, S3 = (
     f"sidecars/log-tailer:{__version__}",
     f"sidecars/log-tailer:{__version__}-debug",
+    f"sidecars/s3-shipper:{__version__}",
     f"sidecars/demo:{__version__}",
+    f"sidecars/s3-server:{__version__}",
 )
-IMAGES = {TAILER, DEBUG, DEMO}
+IMAGES = {TAILER, DEBUG, SHIPPER, DEMO, S3}
 
 # What stands in for applications of others, which come from a registry: an image of ours and what changes with it.
 STAND_INS: dict[str, Document] = {
     "alpine:3.22": {"image": DEBUG},
+    "busybox:1.37": {"image": DEBUG},
+    "motoserver/moto:5.2.5": {"image": S3},
     "nginxinc/nginx-unprivileged:1.28": {"image": DEMO, "args": ["app", "--dir=/var/log/nginx"]},
 }
+# A classic pod's sidecar waits so long for a last line that tests would do little else.
+QUIET = "--quiet=3s"
 
 
 def podman_form(document: Document) -> tuple[Document, list[str]]:
     """Rewrite a resource with a pod, and say what was lost.
 
     - A native sidecar becomes a second container: podman waits for ever for it to end, as for an init container.
-    - A Job becomes its pod.
+    - A Job becomes its pod, and so does a StatefulSet, with an emptyDir for each claim.
+    - A Secret becomes a ConfigMap, since podman mounts no Secret.
+    - The S3 server moves into the pod, since that has no network.
+    - A long --quiet is shortened.
     - Probes go, since podman runs none by itself; ports too, since the pod has no network; and variables from fields
       that podman does not know.
     """
-    if not pod_spec(document):
-        return document, []
     document = copy.deepcopy(document)
     lost: list[str] = []
-    if document["kind"] == "Job":
-        lost.append("the Job: only its pod runs")
-        pod = document["spec"]["template"]["spec"]
-        document = {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], "spec": pod}
-    pod = document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
+    if document["kind"] == "Secret":
+        return _config_map(document, lost), lost
+    if pod_spec(document):
+        if document["kind"] in ("Job", "StatefulSet"):
+            document = _only_pod(document, lost)
+        _simplify_pod(document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"], lost)
+    return document, lost
+
+
+def _config_map(secret: Document, lost: list[str]) -> Document:
+    name = secret["metadata"]["name"]
+    lost.append(f"the Secret {name}; a ConfigMap stands in for it")
+    metadata = {"name": _of_secret(name)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": secret["stringData"]}
+
+
+def _of_secret(name: str) -> str:
+    """The name of the ConfigMap that stands for a Secret, beside one of the same name."""
+    return f"secret-{name}"
+
+
+def _only_pod(document: Document, lost: list[str]) -> Document:
+    lost.append(f"the {document['kind']}: only its pod runs")
+    pod = document["spec"]["template"]["spec"]
+    for claim in document["spec"].get("volumeClaimTemplates", []):
+        name = claim["metadata"]["name"]
+        lost.append(f"the claim {name}; an emptyDir stands in for it")
+        pod.setdefault("volumes", []).append({"name": name, "emptyDir": {}})
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], "spec": pod}
+
+
+def _simplify_pod(pod: Document, lost: list[str]) -> None:
     if pod.get("restartPolicy", "Always") != "Never":
         lost.append("restarts: a container that fails must be seen")
         pod["restartPolicy"] = "Never"
+    if any(one.sidecar == "s3-shipper" for one in containers(pod)):
+        lost.append("the Service s3: its server runs in the pod itself")
+        _add_s3(pod)
     _unsidecar(pod, lost)
+    for volume in pod.get("volumes", []):
+        if secret := volume.pop("secret", None):
+            volume["configMap"] = {"name": _of_secret(secret["secretName"])}
     for container in pod["containers"]:
         _simplify(container, lost)
-    return document, lost
+
+
+def _add_s3(pod: Document) -> None:
+    (server,) = pods(documents(S3_SERVER))
+    pod["containers"] += server["containers"]
+    pod["volumes"] = pod.get("volumes", []) + server["volumes"]
+    pod["hostAliases"] = [{"ip": "127.0.0.1", "hostnames": ["s3"]}]
 
 
 def _unsidecar(pod: Document, lost: list[str]) -> None:
@@ -75,16 +122,27 @@ def _simplify(container: Document, lost: list[str]) -> None:
     for key in ("startupProbe", "livenessProbe", "readinessProbe", "ports"):
         if container.pop(key, None):
             lost.append(f"{name}: {key}")
-    variables = container.get("env", [])
-    for variable in [one for one in variables if _field(one) not in FIELDS | {None}]:
-        variables.remove(variable)
-        lost.append(f"{name}: the variable {variable['name']} from {_field(variable)}")
+    for place, argument in enumerate(container.get("args", [])):
+        if re.fullmatch(r"--quiet=\d\ds", argument):
+            container["args"][place] = QUIET
+            lost.append(f"{name}: {argument}; {QUIET} stands in for it")
+    _simplify_variables(container, lost)
     if stand_in := STAND_INS.get(container["image"]):
         lost.append(f"{name}: {container['image']}; {stand_in['image']} stands in for it")
         container.update(stand_in)
     # The image was loaded, not pulled: without a host before the name, podman asks a registry for it.
     container["image"] = f"localhost/{container['image']}"
     container["imagePullPolicy"] = "Never"
+
+
+def _simplify_variables(container: Document, lost: list[str]) -> None:
+    variables = container.get("env", [])
+    for variable in [one for one in variables if _field(one) not in FIELDS | {None}]:
+        variables.remove(variable)
+        lost.append(f"{container['name']}: the variable {variable['name']} from {_field(variable)}")
+    for variable in variables:
+        if secret := variable.get("valueFrom", {}).pop("secretKeyRef", None):
+            variable["valueFrom"]["configMapKeyRef"] = secret | {"name": _of_secret(secret["name"])}
 
 
 def _field(variable: Document) -> Any:

@@ -1,4 +1,4 @@
-"""The kustomize component adds the tailer to a Deployment, and what comes out is as good as what is written by hand."""
+"""The kustomize components add a sidecar to a Deployment, and what comes out is as good as what is written by hand."""
 
 from __future__ import annotations
 
@@ -32,39 +32,50 @@ def built(folder: Path) -> list[Document]:
 
 
 @pytest.mark.parametrize("folder", OVERLAYS, ids=named)
-def test_what_comes_out_is_valid_and_keeps_the_house_rules(folder: Path) -> None:
+def test_what_comes_out_is_valid_and_keeps_the_house_rules(folder: Path, tmp_path: Path) -> None:
     found = built(folder)
     for document in found:
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
-    tailers = 0
     for pod in documents.pods(found):
         assert house.complaints(pod, found) == []
-        for container in filter(lambda one: one.tails, documents.containers(pod)):
-            tailers += 1
-            assert container.native
-            accept(container.spec.get("args", []), documents.environment(container, found))
-    assert tailers
+    added = documents.sidecars(found)
+    assert added
+    for container in added:
+        assert container.native
+        accept(house.SIDECARS[str(container.sidecar)].module, *documents.placed(container, found, str(tmp_path)))
 
 
 def test_the_overlay_has_the_last_word_on_settings() -> None:
     found = built(ROOT / "components" / "example")
-    (pod,) = documents.pods(found)
-    (tailer,) = [container for container in documents.containers(pod) if container.tails]
+    (tailer,) = documents.sidecars(found, "log-tailer")
     variables = documents.environment(tailer, found)
     assert variables["TAILER_PATHS"] == "/logs/*.log"
     assert variables["TAILER_FORMAT"] == "json"
     assert variables["TAILER_LABEL"] == "none"
+    (shipper,) = documents.sidecars(found, "s3-shipper")
+    variables = documents.environment(shipper, found)
+    assert variables["SHIPPER_PATHS"] == "/logs/*.log"
+    assert variables["SHIPPER_BUCKET"] == "logs"
 
 
-def test_every_deployment_of_the_overlay_gets_it(tmp_path: Path) -> None:
+def test_without_the_configmap_that_names_the_bucket_no_pod_starts() -> None:
+    """A shipper that ends at once, again and again, would be found later than a container that is not made."""
+    found = built(ROOT / "components" / "example")
+    (shipper,) = documents.sidecars(found, "s3-shipper")
+    without = [one for one in found if "SHIPPER_BUCKET" not in one.get("data", {})]
+    with pytest.raises(AssertionError, match="there is no ConfigMap"):
+        documents.environment(shipper, without)
+
+
+def test_every_deployment_of_the_overlay_gets_them(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "components", tmp_path / "components")
     example = tmp_path / "components" / "example"
     second = (example / "deployment.yaml").read_text().replace("name: shop", "name: till")
     (example / "till.yaml").write_text(second)
     kustomization = (example / "kustomization.yaml").read_text()
     (example / "kustomization.yaml").write_text(kustomization.replace("resources:", "resources:\n  - till.yaml"))
-    tailed = [any(one.tails for one in documents.containers(pod)) for pod in documents.pods(built(example))]
-    assert tailed == [True, True]
+    got = [{one.sidecar for one in documents.containers(pod)} for pod in documents.pods(built(example))]
+    assert got == [{"log-tailer", "s3-shipper", None}] * 2
 
 
 @pytest.mark.parametrize("folder", OVERLAYS, ids=named)
@@ -78,7 +89,8 @@ def test_kubectl_and_the_stand_in_agree(folder: Path) -> None:
 def normal(found: list[Document]) -> list[str]:
     """Resources without the hashes in generated names, and in one order."""
     return sorted(
-        re.sub(r"(log-tailer(-defaults)?)-[0-9a-z]{10}\b", r"\1", json.dumps(one, sort_keys=True)) for one in found
+        re.sub(r"((log-tailer|s3-shipper)(-defaults)?)-[0-9a-z]{10}\b", r"\1", json.dumps(one, sort_keys=True))
+        for one in found
     )
 
 

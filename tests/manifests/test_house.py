@@ -28,17 +28,17 @@ def test_a_manifest_keeps_the_house_rules(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", documents.plain(), ids=named)
-def test_the_program_accepts_its_arguments(path: Path) -> None:
+def test_the_program_accepts_its_arguments(path: Path, tmp_path: Path) -> None:
     found = documents.documents(path)
     for pod in documents.pods(found):
         for container in documents.containers(pod):
-            if container.tails:
-                accept(container.spec.get("args", []), documents.environment(container, found))
+            if container.sidecar:
+                accept(house.SIDECARS[container.sidecar].module, *documents.placed(container, found, str(tmp_path)))
 
 
-def accept(arguments: list[str], variables: dict[str, str]) -> None:
+def accept(module: str, arguments: list[str], variables: dict[str, str]) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "sidecars.tailer", *arguments, "--check-config"],
+        [sys.executable, "-m", module, *arguments, "--check-config"],
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
@@ -50,20 +50,20 @@ def accept(arguments: list[str], variables: dict[str, str]) -> None:
 
 def test_an_argument_that_does_not_exist_is_not_accepted() -> None:
     with pytest.raises(AssertionError, match="--lable"):
-        accept(["/logs/*.log", "--lable=name"], {})
+        accept("sidecars.tailer", ["/logs/*.log", "--lable=name"], {})
 
 
 def test_a_variable_that_does_not_exist_is_not_accepted() -> None:
     with pytest.raises(AssertionError, match="TAILER_PATH"):
-        accept(["/logs/*.log"], {"TAILER_PATH": "/logs"})
+        accept("sidecars.tailer", ["/logs/*.log"], {"TAILER_PATH": "/logs"})
 
 
 def sidecar(pod: Document) -> Document:
-    return next(container.spec for container in documents.containers(pod) if container.tails)
+    return next(container.spec for container in documents.containers(pod) if container.sidecar)
 
 
 def app(pod: Document) -> Document:
-    return next(container.spec for container in documents.containers(pod) if not container.tails)
+    return next(container.spec for container in documents.containers(pod) if not container.sidecar)
 
 
 # One way to break each rule, and a word of the complaint about it.
@@ -109,3 +109,22 @@ def test_a_second_container_that_ends_too_early_is_found() -> None:
     (pod,) = documents.pods(found)
     sidecar(pod)["args"].remove("--quiet=20s")
     assert any("quiet of 2 s" in text for text in house.complaints(pod, found))
+
+
+# The same for rules that only a sidecar with a backlog has.
+SHIPPER_MISTAKES: dict[str, Callable[[Document], object]] = {
+    "admin port 9103": lambda pod: sidecar(pod)["livenessProbe"]["httpGet"].update(port=9101),
+    "memory limit": lambda pod: sidecar(pod)["resources"]["limits"].update(memory="96Mi"),
+    "no volume for its state": lambda pod: sidecar(pod)["volumeMounts"].pop(1),
+    "only reads": lambda pod: sidecar(pod)["volumeMounts"][0].pop("readOnly"),
+    "backlog of 80%": lambda pod: sidecar(pod)["args"].remove("--backlog-limit=768MiB"),
+    "sizeLimit of 512Mi": lambda pod: pod["volumes"][1]["emptyDir"].update(sizeLimit="512Mi"),
+}
+
+
+@pytest.mark.parametrize("word", SHIPPER_MISTAKES)
+def test_a_broken_rule_of_the_shipper_is_found(word: str) -> None:
+    found = documents.documents(ROOT / "shipper" / "native-sidecar.yaml")
+    (pod,) = documents.pods(found)
+    SHIPPER_MISTAKES[word](pod)
+    assert any(word in text for text in house.complaints(pod, found))

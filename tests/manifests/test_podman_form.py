@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from tests.manifests import documents
-from tests.manifests.documents import ROOT
+from tests.manifests.documents import ROOT, S3_SERVER
 from tests.manifests.podman import podman_form
 
 
@@ -46,6 +46,37 @@ def test_a_job_becomes_its_pod() -> None:
     form, lost = podman_form(document)
     assert (form["kind"], form["metadata"]["name"], form["spec"]["restartPolicy"]) == ("Pod", "nightly", "Never")
     assert lost[0] == "the Job: only its pod runs"
+
+
+def test_a_stateful_set_becomes_its_pod_with_other_volumes() -> None:
+    (document,) = documents.documents(ROOT / "shipper" / "statefulset.yaml")
+    form, lost = podman_form(document)
+    assert (form["kind"], form["metadata"]["name"]) == ("Pod", "payments")
+    assert {volume["name"] for volume in form["spec"]["volumes"] if "emptyDir" in volume} >= {"logs", "shipper-state"}
+    assert "the claim shipper-state; an emptyDir stands in for it" in lost
+
+
+def test_a_secret_becomes_a_config_map_wherever_it_is_used() -> None:
+    secret = documents.documents(S3_SERVER)[0]
+    form, lost = podman_form(secret)
+    assert (form["kind"], form["data"]) == ("ConfigMap", secret["stringData"])
+    assert lost == ["the Secret s3-shipper; a ConfigMap stands in for it"]
+    name = form["metadata"]["name"]
+    (native,) = documents.documents(ROOT / "shipper" / "native-sidecar.yaml")
+    pod = podman_form(native)[0]["spec"]["template"]["spec"]
+    assert {"name": "s3-keys", "configMap": {"name": name}} in pod["volumes"]
+    fluentd, _ = documents.documents(ROOT / "gallery" / "7-fluentd-s3.yaml")
+    variables = podman_form(fluentd)[0]["spec"]["containers"][1]["env"]
+    assert variables[1]["valueFrom"] == {"configMapKeyRef": {"name": name, "key": "access-key-id"}}
+
+
+def test_the_s3_server_is_in_the_pod_of_a_shipper() -> None:
+    (document,) = documents.documents(ROOT / "shipper" / "pod.yaml")
+    form, lost = podman_form(document)
+    assert [one["name"] for one in form["spec"]["containers"]] == ["shop", "s3-shipper", "s3"]
+    assert form["spec"]["hostAliases"] == [{"ip": "127.0.0.1", "hostnames": ["s3"]}]
+    assert "the Service s3: its server runs in the pod itself" in lost
+    assert "s3-shipper: --quiet=20s; --quiet=3s stands in for it" in lost
 
 
 def test_a_config_map_stays_as_it_is() -> None:

@@ -1,15 +1,19 @@
-"""Every manifest runs as a real pod, and the tailer in it shows the application's lines."""
+"""Every manifest runs as a real pod: the tailer in it shows the application's lines, the shipper puts them into S3."""
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.manifests import documents, kustomize
-from tests.manifests.documents import ROOT, Document
+from tests.manifests.documents import ROOT, S3_SERVER, Document
 from tests.manifests.podman import Podman, podman_form
 from tests.unit.demo.process import Process
 
@@ -23,26 +27,32 @@ LINES = {
     "components/example": r'^\{.*"order placed".*\}$',
 }
 
+# What the keys of each manifest's objects must be.
+DATED = r"\d{4}/\d\d/\d\d/[\w.-]+\.gz"
+KEYS = {
+    "shipper/native-sidecar.yaml": rf"shop/{DATED}",
+    "shipper/pod.yaml": rf"shop/{DATED}",
+    "shipper/job.yaml": rf"nightly/{DATED}",
+    "shipper/statefulset.yaml": rf"payments/{DATED}",
+    "gallery/7-fluentd-s3.yaml": r"logs/\d{12}_\d+\.txt",
+    "components/example": rf"example/{DATED}",
+}
+
 Found = list[Document]
 
 
 def manifests() -> dict[str, Path]:
-    """Every manifest that describes a pod; each needs its line in LINES."""
+    """Every manifest with one of our sidecars; each needs its line in LINES or in KEYS."""
     overlays = [path.parent for path in documents.kustomizations() if "resources" in documents.documents(path)[0]]
-    inputs = {
-        folder / name
-        for folder in overlays
-        for name in documents.documents(folder / "kustomization.yaml")[0]["resources"]
-    }
-    paths = [
-        path for path in documents.plain() if path not in inputs and list(documents.pods(documents.documents(path)))
-    ]
+    paths = [path for path in documents.plain() if documents.sidecars(documents.documents(path))]
     return {str(path.relative_to(ROOT)): path for path in [*paths, *overlays]}
 
 
 def resources(name: str) -> Found:
     path = manifests()[name]
-    return kustomize.build_here(path) if path.is_dir() else documents.documents(path)
+    found = kustomize.build_here(path) if path.is_dir() else documents.documents(path)
+    beside = documents.documents(S3_SERVER) if documents.sidecars(found, "s3-shipper") else []
+    return found + [one for one in beside if one["kind"] == "Secret"]
 
 
 def played(name: str, lost: dict[str, list[str]]) -> Found:
@@ -52,52 +62,71 @@ def played(name: str, lost: dict[str, list[str]]) -> Found:
     return [form for form, _ in forms]
 
 
-def tailer(running: dict[str, str], name: str) -> str:
-    """The id of the container that tails."""
-    (tailing,) = {one.name for pod in documents.pods(resources(name)) for one in documents.containers(pod) if one.tails}
-    (container,) = [key for full, key in running.items() if full.endswith(f"-{tailing}")]
-    return container
+class Running:
+    """A manifest's containers as they run, by the part they have in it."""
+
+    def __init__(self, podman: Podman, name: str, ids: dict[str, str], sidecar: str) -> None:
+        self._podman = podman
+        everything = [one for pod in documents.pods(resources(name)) for one in documents.containers(pod)]
+
+        def of(wanted: Callable[[documents.Container], bool]) -> list[str]:
+            names = tuple(f"-{one.name}" for one in everything if wanted(one))
+            return [key for full, key in ids.items() if full.endswith(names)]
+
+        (self._native,) = {one.native for one in everything if one.sidecar == sidecar}
+        (self.sidecar,) = of(lambda one: one.sidecar == sidecar)
+        (self.application,) = of(lambda one: one.sidecar is None)
+        self._others = of(lambda one: one.sidecar not in (None, sidecar))
+        self.s3 = next((key for full, key in ids.items() if full.endswith("-s3")), "")
+
+    def end(self) -> None:
+        """Send SIGTERM as the kubelet does: a native sidecar gets it only after the application has ended."""
+        first, last = [self.application, *self._others], [self.sidecar]
+        for together in (first, last) if self._native else (first + last,):
+            # Not `podman stop`: it sends a second SIGTERM once the first container is gone; Kubernetes does not.
+            self._podman("kill", "--signal", "TERM", *together)
+            self._podman("wait", *together)
+
+    def exit_codes(self) -> set[int]:
+        ended = [self.application, *self._others, self.sidecar]
+        return {int(code) for code in self._podman("inspect", "--format", "{{.State.ExitCode}}", *ended).split()}
+
+    def written(self, *, wrapped: bool = False) -> list[str]:
+        """Every line in the application's files, rotated ones too; of what a wrapper extends, only that it is there."""
+        mounts = json.loads(self._podman("inspect", "--format", "{{json .Mounts}}", self.application))
+        (folder,) = [mount["Source"] for mount in mounts if mount["Destination"].startswith(("/logs", "/var/log"))]
+        files = [path for path in Path(folder).iterdir() if path.is_file()]
+        lines = [line for path in files for line in path.read_text().splitlines()]
+        return sorted("an object" if wrapped and line.startswith("{") else line for line in lines)
 
 
-def test_every_manifest_says_what_its_tailer_prints() -> None:
-    assert set(manifests()) == set(LINES)
+def test_every_manifest_says_what_its_sidecars_do() -> None:
+    assert set(manifests()) == {*LINES, *KEYS}
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_its_tailer_shows_the_lines_of_the_application(name: str, podman: Podman, lost: dict[str, list[str]]) -> None:
-    with podman.playing(played(name, lost)) as running, follow(podman, tailer(running, name)) as log:
+    with (
+        podman.playing(played(name, lost)) as ids,
+        follow(podman, Running(podman, name, ids, "log-tailer").sidecar) as log,
+    ):
         log.wait_for(LINES[name])
 
 
 @pytest.mark.parametrize("name", [name for name in LINES if name.startswith("tailer/")])
 def test_it_ends_well_within_the_grace_and_loses_no_line(name: str, podman: Podman, lost: dict[str, list[str]]) -> None:
-    with podman.playing(played(name, lost)) as running:
-        mine = tailer(running, name)
-        with follow(podman, mine) as log:
+    with podman.playing(played(name, lost)) as ids:
+        running = Running(podman, name, ids, "log-tailer")
+        with follow(podman, running.sidecar) as log:
             log.wait_for(LINES[name])
-        for together in order_of_the_end(name, running):
-            # Not `podman stop`: it sends the tailer a second SIGTERM once the application is gone; Kubernetes does not.
-            podman("kill", "--signal", "TERM", *together)
-            podman("wait", *together)
-        assert dict(exit_codes(podman, running)) == dict.fromkeys(running, 0)
-        with follow(podman, mine) as log:
+        running.end()
+        assert running.exit_codes() == {0}
+        with follow(podman, running.sidecar) as log:
             log.wait_for('"event": "done"', "stderr")
             assert log.end() == 0
         assert '"event": "stopping"' not in log.said["stderr"]
-        (application,) = set(running.values()) - {mine}
         lines = log.said["stdout"].splitlines()
-        assert sorted(original(line) for line in lines) == written(
-            podman, application, wrapped=lines[0].startswith("{")
-        )
-
-
-def order_of_the_end(name: str, running: dict[str, str]) -> list[list[str]]:
-    """Which containers get SIGTERM at the same time: a native sidecar only after the application has ended."""
-    mine = tailer(running, name)
-    (native,) = {
-        one.native for pod in documents.pods(resources(name)) for one in documents.containers(pod) if one.tails
-    }
-    return [[one for one in running.values() if one != mine], [mine]] if native else [[*running.values()]]
+        assert sorted(original(line) for line in lines) == running.written(wrapped=lines[0].startswith("{"))
 
 
 def original(line: str) -> str:
@@ -105,19 +134,64 @@ def original(line: str) -> str:
     return str(json.loads(line).get("log", "an object")) if line.startswith("{") else line.split(": ", 1)[1]
 
 
-def written(podman: Podman, container: str, *, wrapped: bool) -> list[str]:
-    """Every line in the application's files, rotated ones too; of what a wrapper extends, only that it is there."""
-    mounts = json.loads(podman("inspect", "--format", "{{json .Mounts}}", container))
-    (folder,) = [mount["Source"] for mount in mounts if mount["Destination"] == "/logs"]
-    lines = [line for path in Path(folder).iterdir() for line in path.read_text().splitlines()]
-    return sorted("an object" if wrapped and line.startswith("{") else line for line in lines)
+@pytest.mark.parametrize("name", KEYS)
+def test_its_shipper_has_put_every_line_into_the_bucket_once_when_the_pod_has_ended(
+    name: str, podman: Podman, lost: dict[str, list[str]]
+) -> None:
+    with podman.playing(played(name, lost)) as ids:
+        running = Running(podman, name, ids, "s3-shipper")
+        make_bucket(podman, running.s3)
+        wait_until(lambda: len(running.written()) >= 4)
+        running.end()
+        assert running.exit_codes() == {0}
+        objects = stored(podman, running.s3)
+        assert objects
+        assert [key for key in objects if not re.fullmatch(KEYS[name], key)] == []
+        assert sorted(line for body in objects.values() for line in body) == running.written()
+
+
+def make_bucket(podman: Podman, server: str) -> None:
+    """Do what the server's startup probe does: podman runs none."""
+    (pod,) = documents.pods(documents.documents(S3_SERVER))
+    command = pod["containers"][0]["startupProbe"]["exec"]["command"]
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            podman("exec", server, *command)
+            return
+        except AssertionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+OBJECTS = """
+import base64, boto3, json
+logs = boto3.resource("s3", "us-east-1", endpoint_url="http://127.0.0.1:5000", aws_access_key_id="a",
+    aws_secret_access_key="b").Bucket("logs")
+print(json.dumps({one.key: base64.b64encode(one.get()["Body"].read()).decode() for one in logs.objects.all()}))
+"""
+
+
+def stored(podman: Podman, server: str) -> dict[str, list[str]]:
+    """The application's lines in the bucket, by object."""
+    bodies = json.loads(podman("exec", server, "python3", "-c", OBJECTS))
+    return {key: list(unpacked(key, base64.b64decode(body))) for key, body in bodies.items()}
+
+
+def unpacked(key: str, body: bytes) -> Iterator[str]:
+    """The lines of an object; of fluentd's format, the message in the record after time and tag."""
+    if key.endswith(".gz"):
+        yield from gzip.decompress(body).decode().splitlines()
+    else:
+        yield from (json.loads(line.split("\t")[2])["message"] for line in body.decode().splitlines())
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def follow(podman: Podman, container: str) -> Process:
     return Process(*podman.command, "logs", "--follow", container)
-
-
-def exit_codes(podman: Podman, running: dict[str, str]) -> Iterator[tuple[str, int]]:
-    for name, container in running.items():
-        (state,) = json.loads(podman("inspect", "--format", "[{{.State.ExitCode}}]", container))
-        yield name, state
