@@ -18,8 +18,9 @@ Parts = tuple[type[Any], Callable[[Any], "Service"]]
 USAGE = """\
 usage: sidecars COMMAND
 
-  demo       show the suite on this machine, without containers (sidecars demo --help)
-  demo app   only the application that writes the logs (sidecars demo app --help)
+  demo           show the suite on this machine, without containers (sidecars demo --help)
+  demo app       only the application that writes the logs (sidecars demo app --help)
+  demo objects   what s3-shipper has put into the demo's bucket (sidecars demo objects --help)
 
   --version  --help
 """
@@ -41,10 +42,13 @@ def main() -> None:
 
 
 def demo(arguments: Sequence[str]) -> None:
-    """`sidecars demo`, or `sidecars demo app`. Never returns."""
+    """`sidecars demo`, `sidecars demo app` or `sidecars demo objects`. Never returns."""
     if arguments[:1] == ["app"]:
         sys.argv[1:] = arguments[1:]
         program.main(_application, name="sidecars demo app", prefix="DEMO_APP_")
+    if arguments[:1] == ["objects"]:
+        sys.argv[1:] = arguments[1:]
+        program.main(_objects, name="sidecars demo objects", prefix="DEMO_OBJECTS_", one_shot=lambda _: True)
     sys.argv[1:] = arguments
     program.main(_suite, name="sidecars demo", prefix="DEMO_")
 
@@ -57,6 +61,12 @@ def _application() -> Parts:
     from sidecars.demo.settings import ApplicationSettings
 
     return ApplicationSettings, Application
+
+
+def _objects() -> Parts:
+    from sidecars.demo.objects import Objects, Settings
+
+    return Settings, Objects
 
 
 def _suite() -> Parts:

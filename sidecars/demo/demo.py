@@ -16,41 +16,65 @@ from dataclasses import dataclass
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.service import Lifecycle
+from sidecars.demo import objects
 from sidecars.demo.settings import Settings
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program of the demo: `python -m` and these words, in which {logs}, {state}, {rate} and {port} are filled in.
+    """A program of the demo: `python -m` and these words.
 
-    The port is the one of its admin door; another is chosen where it is taken.
+    In them {logs}, {state} and {rate} are filled in, and {tailer}, {shipper} and {s3}: the ports. A silent one's output
+    is for nobody.
     """
 
     name: str
     words: tuple[str, ...]
-    port: int | None = None
+    silent: bool = False
 
 
+# What listens, and where; another port is chosen where one is taken.
+PORTS = {"tailer": 9101, "shipper": 9103, "s3": 9000}
 # In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
 PROGRAMS = (
     Program("application", ("sidecars.demo", "app", "--dir", "{logs}", "--rate", "{rate}", "--log-level", "warning")),
     Program(
         "log-tailer",
         (
-            *("sidecars.tailer", "{logs}/*.log", "--label", "name", "--state-dir", "{state}"),
+            *("sidecars.tailer", "{logs}/*.log", "--label", "name", "--state-dir", "{state}/tailer"),
             # The application has ended before it: there is nothing to wait for, and a person waits.
-            *("--admin", "127.0.0.1:{port}", "--log-level", "warning", "--quiet", "0.1s"),
+            *("--admin", "127.0.0.1:{tailer}", "--log-level", "warning", "--quiet", "0.1s"),
         ),
-        port=9101,
     ),
+    Program(
+        "s3-shipper",
+        (
+            *("sidecars.shipper", "{logs}/*.log", "--state-dir", "{state}/shipper", "--slice", "5s"),
+            *(
+                "--endpoint",
+                "http://127.0.0.1:{s3}",
+                "--bucket",
+                objects.BUCKET,
+                "--prefix",
+                "demo/",
+                "--create-bucket",
+            ),
+            *("--admin", "127.0.0.1:{shipper}", "--log-level", "warning", "--quiet", "0.1s"),
+        ),
+    ),
+    # It says on stderr what it was asked for, each time.
+    Program("S3 server", ("moto.server", "-H", "127.0.0.1", "-p", "{s3}"), silent=True),
 )
 
 _GREETING = """\
-An application writes logs, and log-tailer follows them through their rotations.
+An application writes logs. log-tailer follows them through their rotations, and s3-shipper puts them into a bucket.
 
   the lines below   each with the name of its file in front, otherwise unchanged
-  the admin page    {page}{remark}
-  the metrics       {page}metrics
+  the admin page    http://127.0.0.1:{tailer}/{tailer_remark}
+  the metrics       http://127.0.0.1:{tailer}/metrics
+  the shipper       http://127.0.0.1:{shipper}/{shipper_remark}
+  the objects       {sidecars} demo objects --endpoint http://127.0.0.1:{s3}
+                    one every five seconds; with a key at its end it prints that object: pipe it through zcat
   the logs          {logs}
   what happens      every few seconds a log is rotated: renamed, or copied and emptied. backup.log comes later
   try this          echo hello >> {logs}/mine.log
@@ -101,11 +125,11 @@ class Demo:
         logs, state = f"{folder}/logs", f"{folder}/state"
         os.mkdir(logs)
         os.mkdir(state)
+        ports = {name: free_port(port) for name, port in PORTS.items()}
+        greet(ports, logs)
         async with asyncio.TaskGroup() as group:
             for program in PROGRAMS:
-                port = free_port(program.port)
-                greet(program, port, logs)
-                child = await _start(program, logs=logs, state=state, rate=str(self._rate), port=str(port))
+                child = await _start(program, logs=logs, state=state, rate=self._rate, **ports)
                 self._children[program.name] = child
                 group.create_task(self._watch(program.name, life))
             life.health.started()
@@ -123,10 +147,8 @@ class Demo:
             life.ask_drain(self._ended_early)
 
 
-def free_port(wanted: int | None) -> int | None:
+def free_port(wanted: int) -> int:
     """The wanted port of 127.0.0.1, or another one if it is taken."""
-    if wanted is None:
-        return None
     for port in (wanted, 0):
         with socket.socket() as door, contextlib.suppress(OSError):
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,19 +157,28 @@ def free_port(wanted: int | None) -> int | None:
     raise SidecarError("no port of 127.0.0.1 is free: end a program that listens, and try again")
 
 
-def greet(program: Program, port: int | None, logs: str) -> None:
+def greet(ports: dict[str, int], logs: str) -> None:
     """Say on stderr what to look at. stdout is for the data."""
-    if port is None:
-        return
-    remark = "" if port == program.port else f"  (port {program.port} is taken)"
-    _say(_GREETING.format(page=f"http://127.0.0.1:{port}/", remark=remark, logs=logs))
+    remarks = {
+        f"{name}_remark": "" if port == PORTS[name] else f"  (port {PORTS[name]} is taken)"
+        for name, port in ports.items()
+    }
+    command = os.path.join(os.path.dirname(sys.executable), "sidecars")
+    shown = os.path.relpath(command) if os.path.exists(command) else f"{sys.executable} -m sidecars.demo"
+    _say(_GREETING.format(**ports, **remarks, logs=logs, sidecars=shown))
 
 
-async def _start(program: Program, **values: str) -> Process:
+async def _start(program: Program, **values: object) -> Process:
     words = [word.format_map(values) for word in program.words]
+    output = asyncio.subprocess.DEVNULL if program.silent else None
     # A session of its own: Ctrl-C reaches only the demo, which then ends the programs in their order.
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *words, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+        *(sys.executable, "-m", *words),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env={**os.environ, **objects.CREDENTIALS},
+        start_new_session=True,
     )
 
 

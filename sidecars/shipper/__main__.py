@@ -33,7 +33,7 @@ def _build(settings: Any) -> Service:
 def main() -> None:
     """Run s3-shipper."""
     sys.argv[1:] = program_words(sys.argv[1:], os.environ.get("FLUENTD_ARGS", ""))
-    program.main(_parts, name="s3-shipper", prefix="SHIPPER_", admin=":9103")
+    program.main(_parts, name="s3-shipper", prefix="SHIPPER_", admin=":9103", one_shot=lambda settings: settings.once)
 
 
 def program_words(words: list[str], fluentd_arguments: str) -> list[str]:

@@ -79,6 +79,7 @@ class Settings(Common, frozen=True, kw_only=True):
         tuple[str, ...], Help("Files to leave out: by name, or by path if it has a slash.", READ, "GLOB")
     ] = ()
     from_: Annotated[From, Help("Where to begin in files that are there at the very first start.", READ)] = "start"
+    once: Annotated[bool, Help("Read to the end, upload, and exit.", READ)] = False
     multiline: Annotated[
         str | None,
         Help("Join the lines of one record: java, python, go, or a REGEX that its first line matches.", READ, "RULE"),
@@ -132,6 +133,7 @@ class Settings(Common, frozen=True, kw_only=True):
     prefix: Annotated[str, Help("What every key begins with; %{path} in --key-format.", BUCKET)] = ""
     endpoint: Annotated[str | None, Help("The URL of an S3 that is not Amazon's.", BUCKET, "URL", none="")] = None
     region: Annotated[str | None, Help("The bucket's region.", BUCKET, none="", default="that of the AWS chain")] = None
+    create_bucket: Annotated[bool, Help("Make the bucket if it is not there.", BUCKET)] = False
     addressing: Annotated[
         Literal["auto", "path", "virtual"], Help("The bucket in the URL's path, or in its host name.", BUCKET)
     ] = "auto"
@@ -268,7 +270,7 @@ class Settings(Common, frozen=True, kw_only=True):
 
     def _destination(self) -> Destination:
         same = ("bucket", "region", "endpoint", "addressing", "ca_file", "encryption", "kms_key_id", "storage_class",
-                "acl", "content_type")  # fmt: skip
+                "acl", "content_type", "create_bucket")  # fmt: skip
         return Destination(
             **{name: getattr(self, name) for name in same},
             object_tags=_pairs("--object-tag", self.object_tag),

@@ -113,7 +113,8 @@ class Shipper:
         options = Options(
             rotate_wait=self._plan.rotate_wait if self._settings.fluentd_config else self._settings.rotate_wait,
             poll_interval=self._settings.poll_interval,
-            watch=self._settings.watch == "auto",
+            watch=self._settings.watch == "auto" and not self._settings.once,
+            once=self._settings.once,
             checkpoints=False,
         )
         async with follow(self._streams, options, store=spool, output="s3") as follower:

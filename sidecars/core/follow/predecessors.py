@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -161,7 +162,7 @@ class Predecessors:
 
     def _is_copy(self, lane: Lane, file: File) -> bool:
         """Tell whether a file was copied from one of this path: one that is there now, or was cut since it was read."""
-        if lane.current is not None and succession.copies(file, lane.current):
+        if lane.current is not None and succession.copies(file, lane.current) and _is_under_path(lane, lane.current):
             self.ignore(file)
             return True
         cut = [other.read_position() for other in lane.all_files() if _was_cut(other)]
@@ -253,6 +254,18 @@ class Predecessors:
             if known is not None and known is not file and known.open and succession.holds(known, read):
                 return known
         return succession.copy(lane.path, read, self._known, names)
+
+
+def _is_under_path(lane: Lane, file: File) -> bool:
+    """Tell whether the last look at a path still holds: what was rotated from there since was there, and is no copy.
+
+    Where every line is the same, the content does not tell a copy from a later generation.
+    """
+    try:
+        status = os.stat(lane.path)
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == file.identity
 
 
 def _was_cut(file: File) -> bool:

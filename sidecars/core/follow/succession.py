@@ -112,7 +112,8 @@ def copies(file: File, original: File) -> bool:
     """Tell whether `file` was copied from the content that `original` has now, as far as it goes."""
     if not original.open or not TAIL_BYTES <= file.size <= original.size:
         return False
-    if file.born is not None and original.born is not None and file.born < original.born:
+    # In one tick of the clock, generations are born with the same time. A copy is younger than what it was made of.
+    if file.born is not None and original.born is not None and file.born <= original.born:
         return False
     last = file.size - TAIL_BYTES
     head = min(HEAD_BYTES, file.size)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecars.core.follow import metrics
+from sidecars.core.follow import metrics, succession
+from sidecars.core.follow.file import File, open_file
 from sidecars.core.follow.lane import Options
 from tests.unit.core.follow.stream import PATIENCE, run, streaming
 
@@ -509,6 +510,20 @@ def descriptors(path: Path) -> list[str]:
 def deleted(path: Path) -> list[str]:
     """What is open under this path though it has no name any more."""
     return [target for target in descriptors(path) if target.endswith(" (deleted)")]
+
+
+def test_a_generation_of_the_same_lines_and_age_is_no_copy(log: Path) -> None:
+    """In one tick of the clock generations are born at the same time, and their content may be the same."""
+    older = log.with_name("app.log.1")
+    append(older, b"the same line each time, and no time in it\n" * 5)
+    append(log, b"the same line each time, and no time in it\n" * 9)
+    file, current = File(str(log), open_file(str(older))), File(str(log), open_file(str(log)))
+    assert current.born is not None, "this file system does not tell births: the test shows nothing"
+    for age, copied in ((-1, False), (0, False), (1, True)):
+        file.born = current.born + age
+        assert succession.copies(file, current) is copied
+    file.close()
+    current.close()
 
 
 def test_rotated_files_that_wait_do_not_push_out_the_file_under_the_path(log: Path) -> None:
