@@ -8,7 +8,7 @@ import uuid
 import msgspec
 
 from sidecars.shipper import compression, points
-from sidecars.shipper.plan import Compression
+from sidecars.shipper.plan import BodyKind, Compression
 
 
 class Chunk(msgspec.Struct, eq=False, kw_only=True):
@@ -46,9 +46,9 @@ class Chunk(msgspec.Struct, eq=False, kw_only=True):
         return self.kind.partition("/")[0]  # type: ignore[return-value]
 
     @property
-    def body(self) -> str:
+    def body(self) -> BodyKind:
         """What a line becomes in it."""
-        return self.kind.partition("/")[2]
+        return self.kind.partition("/")[2]  # type: ignore[return-value]
 
 
 def new(output: str, kind: str, tag: str, begin: int, opened: float) -> Chunk:

@@ -150,6 +150,8 @@ class Shipper:
         async with self._turn:
             line = Line(batch.file.inode, batch.continued, batch.complete)
             for part in lines:
+                if part.unmatched:
+                    metrics.UNPARSED.labels(tag).inc(part.unmatched)
                 if part.data:
                     moment = now if part.moment is None else part.moment
                     spool.append(stream.output, tag, moment, part.data, part.count, line)

@@ -310,7 +310,7 @@ def kind(output: Output) -> str:
 def due(chunk: Chunk, output: Output, now: float) -> bool:
     """Tell whether a chunk is to be sealed by the clock. Lines of a slice long past wait as long as others."""
     layout = output.layout
-    if layout.slice and now >= max(chunk.slice + layout.slice, chunk.opened) + layout.wait:
+    if layout.slice and now >= max(slices.end(chunk.slice, layout), chunk.opened) + layout.wait:
         return True
     return layout.age is not None and now >= chunk.opened + layout.age
 

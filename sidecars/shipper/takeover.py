@@ -39,7 +39,7 @@ def document(plan: Plan) -> Document | None:
 
 
 def _of_posfile(stream: Stream) -> Iterator[Position]:
-    from sidecars.shipper.fluentd import posfile
+    from sidecars.shipper.fluentd import posfile  # only its users pay for it
 
     entries, damaged = posfile.read(stream.pos_file or "")
     for reason in damaged:

@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from sidecars.core.follow.checkpoint import Document
 from sidecars.shipper.chunk import Chunk
@@ -129,15 +130,16 @@ def test_a_chunk_of_another_compression_takes_no_more_lines(tmp_path: Path) -> N
     assert [second.content(chunk) for chunk in second.recovered] == [b"gzip\n"]
 
 
-def test_a_chunk_whose_file_is_gone_is_said_and_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chunk_whose_file_is_gone_is_said_and_forgotten(tmp_path: Path) -> None:
     first = Opened(tmp_path, output())
     first.append(b"x\n")
     first.spool.save([], 0)
     for path in (tmp_path / "chunks").iterdir():
         path.unlink()
-    second = Opened(tmp_path, output())
+    with capture_logs() as said:
+        second = Opened(tmp_path, output())
     assert second.spool.kept() == []
-    assert "chunk is not on disk" in capsys.readouterr().err
+    assert [event["lines"] for event in said if "chunk is not on disk" in event["event"]] == [1]
 
 
 @pytest.mark.parametrize(
