@@ -13,9 +13,9 @@ from sidecars.shipper.fluentd import zones
 from sidecars.shipper.fluentd.directives import BUFFER, OLD_BUFFER
 from sidecars.shipper.fluentd.sections import Section
 from sidecars.shipper.fluentd.values import array
+from sidecars.shipper.slices import seconds_of_format
 
 _DAY = 86400
-_SLICES = (("%S", 1), ("%M", 60), ("%H", 3600), ("%d", _DAY))
 _WAIT = 600.0
 _FLUSH_INTERVAL = 60.0
 _LARGEST_OBJECT = 1 << 30
@@ -62,7 +62,7 @@ def _old(match: Section) -> Buffer:
     if {"queue_limit_length", "chunk_limit_size"} <= values.keys():
         values["total_limit_size"] = values["queue_limit_length"] * values["chunk_limit_size"]
     age = values.get("flush_interval")
-    return _made(match, values, by_tag=False, slice=_slice_of_format(match), age=age, zone=zones.of(match) or "local")
+    return _made(match, values, by_tag=False, slice=_slice_of_name(match), age=age, zone=zones.of(match) or "local")
 
 
 def _made(
@@ -104,15 +104,8 @@ def _slice(inner: Section) -> int:
     return int(seconds)
 
 
-def _slice_of_format(match: Section) -> int:
-    """Give the length of a slice whose name changes as often: %Y%m%d%H is 3600. Without a format it is a day."""
-    text = match.get("time_slice_format")
-    if text is None:
-        return _DAY
-    seconds = next((seconds for directive, seconds in _SLICES if directive in text), None)
-    if seconds is None:
-        raise match.wrong("time_slice_format", f"is {text!r}, with neither %d, %H, %M nor %S; add one")
-    return seconds
+def _slice_of_name(match: Section) -> int:
+    return seconds_of_format(match.get("time_slice_format")) if "time_slice_format" in match.values else _DAY
 
 
 def _age(inner: Section, *, by_time: bool) -> float | None:

@@ -31,7 +31,7 @@ _INCLUDE = re.compile(rf"(?:@include|include){_SPACING}")
 _CODE = re.compile(r"""#\{((?:[^"'{}\n]|"[^"\n]*"|'[^'\n]*')*)\}""")
 _JSON = re.compile(rf'"(?:{_CODE.pattern}|\\.|[^"\\])*+"|#.*|[\[\]{{}}]|[^"#\[\]{{}}]+')
 _DEPTH = {"[": 1, "{": 1, "]": -1, "}": -1}
-_SINGLE = re.compile(r"((?:\\['\\]|[^'])*)'")
+_SINGLE = re.compile(r"((?:\\['\\]|[^'\n])*)'")
 _NAME = re.compile(r"@?[a-z]+\d?(?:_[a-z]+\d{0,2})*")
 _LONGEST = 40
 _ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "f": "\f", "b": "\b", "0": "\0"}
@@ -237,7 +237,7 @@ class _Reading:
     def _single_quoted(self) -> str:
         found = _SINGLE.match(self._text, self._at)
         if found is None:
-            raise self._wrong("a ' is never closed; close it")
+            raise self._wrong("a ' is not closed on its line; close it")
         self._at = found.end()
         return re.sub(r"\\(['\\])", r"\1", found[1])
 

@@ -17,6 +17,7 @@ from sidecars.shipper.fluentd.credentials import credentials
 from sidecars.shipper.fluentd.directives import FORMAT, INJECT, S3, UNREAD
 from sidecars.shipper.fluentd.grammar import Element
 from sidecars.shipper.fluentd.sections import Report, Section
+from sidecars.shipper.keys import key_format
 from sidecars.shipper.plan import Body, BodyKind, Compression, Destination, Layout, Output
 
 _REGION = "us-east-1"
@@ -25,7 +26,6 @@ _KEY_FORMAT = "%{path}%{time_slice}_%{index}.%{file_extension}"
 _UNCHECKED_KEY_FORMAT = "%{path}%{time_slice}_%{hms_slice}_%{uuid_flush}.%{file_extension}"
 _DATE = re.compile(r"(?<!%)(?:%%)*%[-0_^#]*[A-Za-z]")
 _TAG = re.compile(r"\$\{tag(?:\[-?\d+\])?\}")
-_FIELD = re.compile(r"\$\{(?!tag(?:\[-?\d+\])?\}|chunk_id\}|hostname\})[^}]*\}")
 _SSE = {"aes256": "AES256"}
 _OUT_FILE_DELIMITERS = (("space", " "), ("comma", ","))
 _KINDS: dict[str, BodyKind] = {"out_file": "out_file", "json": "json", "ltsv": "ltsv", "single_value": "text"}
@@ -146,17 +146,16 @@ def _metadata(section: Section) -> dict[str, str]:
 
 
 def _layout(section: Section, chunks: Buffer, store: Store) -> Layout:
-    prefix, key_format = section.get("path", ""), _key_format(section)
+    prefix, keys = section.get("path", ""), _key_format(section)
     by_tag = chunks.by_tag
-    for name, text in (("path", prefix), ("s3_object_key_format", key_format)):
-        _check_placeholders(section, name, text, chunks)
+    for name, text in (("path", prefix), ("s3_object_key_format", keys)):
         if _TAG.search(text) and not by_tag:
             by_tag = True
             section.report.warn(section.where(name), f"{name} has the tag in it: each tag has chunks of its own")
     given: dict[str, Any] = {} if chunks.chunk_size is None else {"chunk_size": chunks.chunk_size}
-    return Layout(
+    layout = Layout(
         prefix=prefix,
-        key_format=key_format,
+        key_format=keys,
         slice=chunks.slice,
         slice_format=section.get("time_slice_format") if chunks.slice else "",
         zone=chunks.zone,
@@ -169,6 +168,7 @@ def _layout(section: Section, chunks: Buffer, store: Store) -> Layout:
         extension=store.extension,
         **given,
     )
+    return _checked(section, layout)
 
 
 def _key_format(section: Section) -> str:
@@ -180,13 +180,16 @@ def _key_format(section: Section) -> str:
     return _UNCHECKED_KEY_FORMAT
 
 
-def _check_placeholders(section: Section, name: str, text: str, chunks: Buffer) -> None:
-    if found := _FIELD.search(text):
-        raise section.wrong(name, f"has {found[0]}, which is not supported; use ${{tag}}, ${{tag[0]}} or ${{chunk_id}}")
-    if not chunks.slice and _DATE.search(text):
-        raise section.wrong(
-            name, "has a date in it, but <buffer> does not cut chunks by time; add time to <buffer tag>"
-        )
+def _checked(section: Section, layout: Layout) -> Layout:
+    """Give the layout back if keys can be made of it. Raises WrongSettings, with the line."""
+    place = section.where("s3_object_key_format" if "s3_object_key_format" in section.values else "path")
+    if not layout.slice and _DATE.search(layout.key_format.replace("%{path}", layout.prefix)):
+        section.report.warn(place, "keys have a date in them: without time in <buffer> it is that of the first line")
+    try:
+        key_format(layout, {"hostname": socket.gethostname()}, extension=layout.extension or "")
+    except WrongSettings as error:
+        raise WrongSettings(f"{place}: {error}") from error
+    return layout
 
 
 # What is in them
@@ -200,12 +203,11 @@ def _body(section: Section, layout: Layout) -> Body:
     zone = zones.of(shape) or "local"
     if not zones.alike(zone, layout.zone):
         section.report.warn(shape.place, f"times in objects are in the zone of the slices, {layout.zone}, not {zone}")
-    own_format = "%s" if shape.get("time_type") == "unixtime" else shape.get("time_format")
     return Body(
         kind=kind,
         message_key=shape.get("message_key", "message"),
         time_key=injected.get("time_key"),
-        time_format=own_format or injected.get("time_format"),
+        time_format=_time_format(shape, layout) or injected.get("time_format"),
         tag_key=injected.get("tag_key"),
         delimiter=_delimiter(kind, shape.get("delimiter")),
         add_newline=shape.get("add_newline", True),
@@ -214,6 +216,14 @@ def _body(section: Section, layout: Layout) -> Body:
         fields=injected.get("fields", {}),
         by_event_time=True,
     )
+
+
+def _time_format(shape: Section, layout: Layout) -> str | None:
+    if shape.get("time_type") == "unixtime":
+        return "%s"
+    # fluentd writes UTC as Z if it is told `utc`, and as +00:00 if that is the local zone, or what `timezone` names.
+    utc = zones.of(shape) == layout.zone == "UTC" and "timezone" not in shape.values
+    return str(shape.get("time_format", "") or ("%Y-%m-%dT%H:%M:%SZ" if utc else "")) or None
 
 
 def _kind(section: Section, inner: Section | None) -> BodyKind:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from sidecars.core.errors import WrongSettings
 from sidecars.shipper.fluentd.sections import Section
-from sidecars.shipper.timestamps import zone
+from sidecars.shipper.slices import zone
 
 
 def of(section: Section) -> str | None:
@@ -30,13 +30,11 @@ def named(section: Section, name: str) -> str:
     try:
         zone(text)
     except WrongSettings as error:
-        raise section.wrong(
-            name, f"is {text!r}, which is no time zone known here; give UTC, Asia/Tokyo or +09:00"
-        ) from error
+        raise section.wrong(name, f"is {text!r}: {error}") from error
     return text
 
 
 def alike(one: str, other: str) -> bool:
     """Tell whether two zones, as the plan has them, have the same time now."""
-    now = datetime.now().astimezone()
+    now = datetime.now(UTC)
     return now.astimezone(zone(one)).utcoffset() == now.astimezone(zone(other)).utcoffset()
