@@ -67,8 +67,7 @@ def first_line(text: str) -> str:
     reading = _read(source, lines=True)
     anchored = reading.result.startswith("^") and not reading.alternatives
     result = reading.result if anchored else rf"[^\n]*?(?:{reading.result})"
-    flags = "i" * ("i" in source.options) + "s" * ("m" in source.options)
-    result = f"(?{flags}){result}" if flags else result
+    result = f"(?i){result}" if "i" in source.options else result
     _checked(text, result.encode(), re.MULTILINE)
     return result
 
@@ -173,12 +172,16 @@ class _Reading:
             self._close()
         elif char == "[":
             negated, body = self._class()
-            self._add(f"[^{body}]" if negated else f"[{body}]")
+            self._add_class(f"[^{body}]" if negated else f"[{body}]")
         elif char in "^$.|":
             self._add(char)
             self.alternatives |= char == "|" and len(self._groups) == 1
         else:
             self._add(self._character(char))
+
+    def _add_class(self, piece: str) -> None:
+        # Ruby sees one line: \s or [^a] must not lead into the next.
+        self._add(rf"(?:(?!\n){piece})" if self._lines else piece)
 
     def _character(self, char: str) -> str:
         # In UTF-8 a character may be several bytes, and a quantifier is for all of them.
@@ -215,7 +218,8 @@ class _Reading:
 
     def _open_with_options(self, on: str, off: str, end: str) -> None:
         extended = "x" in on or (self._groups[-1].extended and "x" not in off)
-        on, off = ("".join(sorted({"i": "i", "m": "s", "s": "s"}.get(each, "") for each in part)) for part in (on, off))
+        known = {"i": "i"} if self._lines else {"i": "i", "m": "s", "s": "s"}
+        on, off = ("".join(sorted({known[each] for each in part if each in known})) for part in (on, off))
         opener = f"(?{on}{f'-{off}' if off else ''}:"
         self._groups.append(_Group(opener, extended=extended, isolated=end == ")"))
 
@@ -257,7 +261,7 @@ class _Reading:
             return
         body = self._set()
         if body is not None:
-            self._add(f"[{body}]")
+            self._add_class(f"[{body}]")
             return
         letter = self._text[begin + 1 : begin + 2] or self._fail("a \\ is the last character")
         self._at += 2

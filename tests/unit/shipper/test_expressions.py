@@ -111,7 +111,7 @@ def test_any_text_is_translated_or_refused(text):
 
 @given(st.text().filter(lambda text: not text.startswith("/")))
 def test_a_literal_matches_itself(text):
-    assert compiled(re.escape(text)).pattern.fullmatch(text)
+    assert compiled(f"/{re.escape(text)}/").pattern.fullmatch(text)
 
 
 @pytest.mark.parametrize(
