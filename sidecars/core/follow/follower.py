@@ -289,7 +289,7 @@ class Follower:
             positions = await self._in_thread(self._tracker.positions)
             await asyncio.to_thread(self._store.save, positions, self._tracker.begun)
             self._saved.inc()
-        except OSError:
+        except BaseException:  # also a cancelled one: the next to record must not take it for done
             self._dirty = True
             raise
 
