@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -30,12 +31,16 @@ class Image:
     megabytes: float  # on disk
     compressed: float  # megabytes to pull
     memory: float  # MiB resident, idle
+    beside_secret: dict[str, str] = field(default_factory=dict)  # variables more that it wants with that secret
     tmpfs: dict[str, str] = field(default_factory=dict)  # the volumes it needs
     shell: bool = False
 
     def __str__(self) -> str:
         return self.name
 
+
+# As an empty volume takes it from the image's /state: a tmpfs gets the mode of the folder under it, but not its owner.
+OWN = "uid=65532,gid=0,mode=0770"
 
 IMAGES = [
     Image(
@@ -50,6 +55,20 @@ IMAGES = [
         compressed=18,
         memory=36,
         tmpfs={"/logs": "mode=1777"},
+    ),
+    Image(
+        name="s3-shipper",
+        port=9103,
+        idle=("/logs/*.log", "--bucket", "logs", "--endpoint", "http://127.0.0.1:9", "--region", "us-east-1"),
+        lingering=("--quiet", "20s"),
+        prefix="SHIPPER_",
+        secret="SHIPPER_SECRET_ACCESS_KEY",
+        secretive=("--role-arn", "arn:aws:iam::123456789012:role/shipper"),
+        beside_secret={"SHIPPER_ACCESS_KEY_ID": "AKIAEXAMPLE"},
+        megabytes=58,
+        compressed=20,
+        memory=38,
+        tmpfs={"/logs": "mode=1777", "/state": OWN},
     ),
 ]
 
@@ -187,6 +206,28 @@ def start(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
     yield start
     for container in started:
         container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """A folder of the machine that every user may read, as an emptyDir is."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for path in (tmp_path, folder):
+        path.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def state(engine: docker.DockerClient) -> Iterator[dict[str, dict[str, str]]]:
+    """A volume that everyone may write to, as an emptyDir with fsGroup is; it lives while it is used."""
+    volume = engine.volumes.create(driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "mode=1777"})
+    mounts = {volume.name: {"bind": "/state", "mode": "rw"}}
+    pause = ["-c", "import signal; signal.pause()"]
+    pod = engine.containers.run("sidecars/log-tailer", pause, entrypoint="python", volumes=mounts, detach=True)
+    yield mounts
+    pod.remove(force=True)
+    volume.remove()
 
 
 @pytest.fixture

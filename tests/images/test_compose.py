@@ -1,7 +1,10 @@
 """docker-compose.yml, brought up as a newcomer does."""
 
+import contextlib
+import gzip
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,17 +17,19 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 @pytest.fixture(scope="module")
-def port():
-    """A port of this machine for the status page, instead of the one that a demo may hold."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+def ports():
+    """Ports of this machine for the status pages and S3, instead of those that a demo may hold."""
+    names = ("ADMIN_PORT", "SHIPPER_PORT", "S3_PORT")
+    with contextlib.ExitStack() as held:
+        return {name: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for name in names}
 
 
 @pytest.fixture(scope="module")
-def compose(engine_host, port):
+def compose(engine_host, ports):
     """Run a command of the oldest compose that the file is written for, or of the machine's own."""
     words = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    ours = {"DOCKER_HOST": engine_host, "COMPOSE_PROJECT_NAME": "sidecars-test", "ADMIN_PORT": str(port)}
+    ours = {"DOCKER_HOST": engine_host, "COMPOSE_PROJECT_NAME": "sidecars-test", "S3_IMAGE": "sidecars/s3-server"}
+    ours |= {name: str(port) for name, port in ports.items()}
 
     def compose(*arguments):
         done = subprocess.run(
@@ -68,6 +73,21 @@ def files_of(output):
     return {label for label in labels if ".log" in label}
 
 
-def test_the_status_page_is_open_on_this_machine(up, port):
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
-        assert json.load(answer)["name"] == "log-tailer"
+def test_the_status_pages_are_open_on_this_machine(up, ports):
+    for name, port in (("log-tailer", ports["ADMIN_PORT"]), ("s3-shipper", ports["SHIPPER_PORT"])):
+        assert json.loads(fetched(f"http://127.0.0.1:{port}/status"))["name"] == name
+
+
+def test_the_bucket_fills_with_objects_that_anybody_can_list_and_read(up, ports):
+    """As the head of the file says it is done with curl and zcat."""
+    bucket = f"http://127.0.0.1:{ports['S3_PORT']}/logs"
+    deadline = time.monotonic() + 40
+    while not (keys := re.findall("<Key>(demo/[^<]+)</Key>", fetched(f"{bucket}?list-type=2").decode())):
+        assert time.monotonic() < deadline, up("logs", "--no-color", "s3-shipper")
+        time.sleep(0.2)
+    assert gzip.decompress(fetched(f"{bucket}/{keys[0]}")).endswith(b"\n")
+
+
+def fetched(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read()

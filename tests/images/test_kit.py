@@ -387,7 +387,7 @@ def test_a_command_is_taken_from_the_pod_alone_and_from_no_browser(image, start)
 
 def test_a_secret_is_shown_nowhere(image, start):
     secret = "correct-horse-battery"
-    options = {"environment": {image.secret: secret}}
+    options = {"environment": {image.secret: secret, **image.beside_secret}}
     container = start(image, *image.idle, *image.secretive, "--admin-pages", "all", "--log-level", "debug", **options)
     container.wait_until_ready()
     seen = [container.get(path)[1] for path in ("/", "/status", "/metrics", "/healthz")]

@@ -9,16 +9,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 @pytest.fixture
-def logs(tmp_path):
-    """A folder of the machine that every user may read, as an emptyDir is."""
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    for path in (tmp_path, folder):
-        path.chmod(0o755)
-    return folder
-
-
-@pytest.fixture
 def tail(start, logs):
     """Start log-tailer over the folder, mounted read-only at /logs."""
 
@@ -68,18 +58,6 @@ def test_once_delivers_every_byte_and_ends(logs):
     done = subprocess.run([*run, "--once", "/logs/*.log"], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == content
-
-
-@pytest.fixture
-def state(engine):
-    """A volume that everyone may write to, as an emptyDir with fsGroup is; it lives while it is used."""
-    volume = engine.volumes.create(driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "mode=1777"})
-    mounts = {volume.name: {"bind": "/state", "mode": "rw"}}
-    pause = ["-c", "import signal; signal.pause()"]
-    pod = engine.containers.run("sidecars/log-tailer", pause, entrypoint="python", volumes=mounts, detach=True)
-    yield mounts
-    pod.remove(force=True)
-    volume.remove()
 
 
 def test_with_a_state_dir_a_restarted_container_goes_on_where_it_was(logs, state, tail):

@@ -143,7 +143,7 @@ def test_its_shipper_has_put_every_line_into_the_bucket_once_when_the_pod_has_en
         make_bucket(podman, running.s3)
         wait_until(lambda: len(running.written()) >= 4)
         running.end()
-        assert running.exit_codes() == {0}
+        assert running.exit_codes() == {0}, podman("logs", running.sidecar)
         objects = stored(podman, running.s3)
         assert objects
         assert [key for key in objects if not re.fullmatch(KEYS[name], key)] == []
