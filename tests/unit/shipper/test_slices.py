@@ -51,6 +51,8 @@ def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (3600, "Europe/Berlin", "2026-10-25T02:30+02:00", "2026-10-25T02:00+02:00", "2026-10-25T03:00+02:00"),
         (3600, "Europe/Berlin", "2026-10-25T02:30+01:00", "2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00"),
         (7200, "Europe/Berlin", "2026-10-25T02:30+01:00", "2026-10-25T02:00+02:00", "2026-10-25T04:00+01:00"),
+        # The end of the slice comes twice.
+        (5400, "America/New_York", "2026-11-01T01:15-05:00", "2026-11-01T00:00-04:00", "2026-11-01T01:30-05:00"),
         # 02:00 to 03:00 does not come.
         (7200, "Europe/Berlin", "2026-03-29T03:30+02:00", "2026-03-29T03:00+02:00", "2026-03-29T04:00+02:00"),
         # Midnight does not come; midnight comes twice; and a whole day does not come.
