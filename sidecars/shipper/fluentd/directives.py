@@ -294,7 +294,7 @@ S3 = Table(
         "s3_object_key_format": FILLED,
         "index_format": INDEX_FORMAT,
         "hex_random_length": between(1, 16),
-        "store_as": TEXT,
+        "store_as": chosen("gzip", "gzip_command", "text", "json", "zstd"),
         "check_bucket": FLAG,
         "auto_create_bucket": FLAG,
         "check_apikey_on_start": FLAG,
@@ -311,6 +311,9 @@ S3 = Table(
         "ssekms_key_id": FILLED,
         "tagging": FILLED,
         "s3_metadata": MAPPING,
+        "sse_customer_algorithm": TEXT,
+        "sse_customer_key": TEXT,
+        "sse_customer_key_md5": TEXT,
         "warn_for_delay": TIME,
         "slow_flush_log_threshold": NUMBER,
         "time_as_integer": FLAG,
@@ -337,6 +340,15 @@ S3 = Table(
         "warn_for_delay": "it is not said when lines are late; see the metric oldest_undelivered_seconds",
     },
 )  # fmt: skip
+
+# What an object must not be stored without, if it is asked for; --ignore-unknown does not change that.
+UNSUPPORTED = {
+    **dict.fromkeys(
+        ("sse_customer_algorithm", "sse_customer_key", "sse_customer_key_md5"),
+        "is not supported: objects would be stored without the customer's key; use use_server_side_encryption",
+    ),
+    "ssl_ca_directory": "is not supported; put its certificates in one file, as ssl_ca_bundle",
+}
 
 # Inner elements of a match that are not looked into, and what becomes of them.
 UNREAD = {

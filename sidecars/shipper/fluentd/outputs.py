@@ -14,7 +14,7 @@ from sidecars.core.errors import WrongSettings
 from sidecars.shipper.fluentd import zones
 from sidecars.shipper.fluentd.buffers import Buffer, buffer
 from sidecars.shipper.fluentd.credentials import credentials
-from sidecars.shipper.fluentd.directives import FORMAT, INJECT, S3, UNREAD
+from sidecars.shipper.fluentd.directives import FORMAT, INJECT, S3, UNREAD, UNSUPPORTED
 from sidecars.shipper.fluentd.grammar import Element
 from sidecars.shipper.fluentd.sections import Report, Section
 from sidecars.shipper.keys import key_format
@@ -26,6 +26,7 @@ _KEY_FORMAT = "%{path}%{time_slice}_%{index}.%{file_extension}"
 _UNCHECKED_KEY_FORMAT = "%{path}%{time_slice}_%{hms_slice}_%{uuid_flush}.%{file_extension}"
 _DATE = re.compile(r"(?<!%)(?:%%)*%[-0_^#]*[A-Za-z]")
 _TAG = re.compile(r"\$\{tag(?:\[-?\d+\])?\}")
+_FACTS = {"pod": "POD_NAME", "namespace": "POD_NAMESPACE", "node": "NODE_NAME"}
 _SSE = {"aes256": "AES256"}
 _OUT_FILE_DELIMITERS = (("space", " "), ("comma", ","))
 _KINDS: dict[str, BodyKind] = {"out_file": "out_file", "json": "json", "ltsv": "ltsv", "single_value": "text"}
@@ -62,7 +63,7 @@ def match(element: Element, position: int, environ: Mapping[str, str], report: R
         for inner in section.inner(name):
             report.warn(inner.place, f"<{name}> differs here: {effect}")
     chunks, store = buffer(section), _store(section)
-    layout = _layout(section, chunks, store)
+    layout = _layout(section, chunks, store, environ)
     destination = _destination(section, store, environ)
     # The same at every start, as long as the place and the order of matches are.
     name = f"s3 {destination.bucket}/{layout.prefix} {position}"
@@ -74,8 +75,6 @@ def _store(section: Section) -> Store:
     word = section.get("store_as", "gzip")
     if word == "gzip_command":
         section.report.warn(section.where("store_as"), "store_as gzip_command is gzip here, without a command")
-    if word not in _STORES:
-        raise section.wrong("store_as", f"is {word!r}, which is not supported; use {', '.join(_STORES)}")
     return _STORES[word]
 
 
@@ -112,8 +111,9 @@ def _destination(section: Section, store: Store, environ: Mapping[str, str]) -> 
 
 
 def _refuse_unsupported(section: Section) -> None:
-    if "ssl_ca_directory" in section.values and "ssl_ca_bundle" not in section.values:
-        raise section.wrong("ssl_ca_directory", "is not supported; put its certificates in one file, as ssl_ca_bundle")
+    for name, advice in UNSUPPORTED.items():
+        if section.get(name) and not (name == "ssl_ca_directory" and "ssl_ca_bundle" in section.values):
+            raise section.wrong(name, advice)
 
 
 def _endpoint(section: Section) -> str | None:
@@ -145,7 +145,7 @@ def _metadata(section: Section) -> dict[str, str]:
 # What objects are named
 
 
-def _layout(section: Section, chunks: Buffer, store: Store) -> Layout:
+def _layout(section: Section, chunks: Buffer, store: Store, environ: Mapping[str, str]) -> Layout:
     prefix, keys = section.get("path", ""), _key_format(section)
     by_tag = chunks.by_tag
     for name, text in (("path", prefix), ("s3_object_key_format", keys)):
@@ -168,7 +168,7 @@ def _layout(section: Section, chunks: Buffer, store: Store) -> Layout:
         extension=store.extension,
         **given,
     )
-    return _checked(section, layout)
+    return _checked(section, layout, environ)
 
 
 def _key_format(section: Section) -> str:
@@ -180,13 +180,14 @@ def _key_format(section: Section) -> str:
     return _UNCHECKED_KEY_FORMAT
 
 
-def _checked(section: Section, layout: Layout) -> Layout:
+def _checked(section: Section, layout: Layout, environ: Mapping[str, str]) -> Layout:
     """Give the layout back if keys can be made of it. Raises WrongSettings, with the line."""
     place = section.where("s3_object_key_format" if "s3_object_key_format" in section.values else "path")
+    facts = {name: environ[variable] for name, variable in _FACTS.items() if environ.get(variable)}
     if not layout.slice and _DATE.search(layout.key_format.replace("%{path}", layout.prefix)):
         section.report.warn(place, "keys have a date in them: without time in <buffer> it is that of the first line")
     try:
-        key_format(layout, {"hostname": socket.gethostname()}, extension=layout.extension or "")
+        key_format(layout, {"hostname": socket.gethostname(), **facts}, extension=layout.extension or "")
     except WrongSettings as error:
         raise WrongSettings(f"{place}: {error}") from error
     return layout

@@ -12,6 +12,8 @@ from sidecars.shipper.fluentd.grammar import Element, Parameter, shown
 from sidecars.shipper.fluentd.values import Reader
 
 _PLACEHOLDER = re.compile(r"<[A-Za-z][\w .-]*>")
+# How a value begins in which #{ is meant as it is: quoted, or a regular expression.
+_MERE_TEXT = ('"', "'", "[", "{", "/")
 _FEW = 12
 
 
@@ -71,10 +73,6 @@ class Section:
         note = self._table.notes.get(parameter.name) or self._table.notes.get(f"{parameter.name}={value}")
         if note and value:
             self.report.warn(parameter.place, f"{parameter.name} differs here: {note}")
-        if "#{" in parameter.value and parameter.written[:1] not in ('"', "'", "[", "{", "/"):
-            self.report.warn(
-                parameter.place, f"{parameter.name} has #{{...}} outside double quotes, where it is mere text"
-            )
         return None
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -113,6 +111,11 @@ def _read(parameter: Parameter, reader: Reader) -> object:
     if _PLACEHOLDER.fullmatch(parameter.value):
         raise WrongSettings(
             f"{parameter.place}: {name} is still the placeholder {parameter.value}; put the value there"
+        )
+    if "#{" in parameter.value and parameter.written[:1] not in _MERE_TEXT:
+        raise WrongSettings(
+            f"{parameter.place}: {name} has #{{...}} outside double quotes, where nothing is put in; "
+            "put double quotes around all of the value"
         )
     try:
         return reader.read(parameter.value)

@@ -113,7 +113,7 @@ def test_a_variable_that_is_not_set_is_warned_of(folder: Folder) -> None:
 def test_elements_have_arguments_lines_and_elements(folder: Folder) -> None:
     tree = parsed(
         folder,
-        '\n<source> # one\n  a 1\n</source>\n<match a.**   b.{c,d} >\n  <buffer tag, time>\n    b 2\n  </buffer>\n  c 3\n</match>\n<match "#{ENV[\'BUCKET\']}.*">\n</match>',
+        "\n<source> # one\n  a 1\n</source>\n<match a.**   b.{c,d} >\n  <buffer tag, time>\n    b 2\n  </buffer>\n  c 3\n</match>\n<match \"#{ENV['BUCKET']}.*\">\n</match>",
     )
     source, match, quoted = tree.root.elements
     assert (source.name, source.argument, source.place) == ("source", "", f"{folder.path}/fluent.conf:2")
@@ -156,7 +156,10 @@ def test_files_are_included_in_order_and_from_where_they_are(folder: Folder) -> 
         ('b ["c"\n', "fluent.conf:1: an array or hash is never closed; close it, or quote the value"),
         ("b [c]", "fluent.conf:1: this array or hash is not JSON; correct it, or quote the value"),
         ('b\n"a"c', "fluent.conf:2: a parameter is a name, a blank and a value; correct the line"),
-        ("@include https://x/a.conf", "fluent.conf:1: @include takes the path of a file or a glob; mount what it names"),
+        (
+            "@include https://x/a.conf",
+            "fluent.conf:1: @include takes the path of a file or a glob; mount what it names",
+        ),
         ("@include none.conf", "fluent.conf:1: there is no none.conf to include; is it mounted?"),
         ("@include *.conf", "fluent.conf:1: fluent.conf includes itself; leave this out"),
         (
@@ -184,7 +187,9 @@ def test_files_that_include_each_other_are_refused(folder: Folder) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(folder: Folder) -> None:
-    with pytest.raises(WrongSettings, match=r"^cannot read /none/fluent.conf: No such file or directory; is it mounted"):
+    with pytest.raises(
+        WrongSettings, match=r"^cannot read /none/fluent.conf: No such file or directory; is it mounted"
+    ):
         read("/none/fluent.conf", {})
     (folder.path / "latin.conf").write_bytes(b"a \xe9")
     with pytest.raises(WrongSettings, match="is not UTF-8"):
@@ -203,10 +208,10 @@ def test_a_text_between_double_quotes_comes_back(tmp_path_factory: pytest.TempPa
     assert values(parsed(folder, f'a "{quoted}" # c').root) == {"a": text}
 
 
-@given(st.text('ab<>/"\'#{}[], \n\t@\\'))
+@given(st.text("ab<>/\"'#{}[], \n\t@\\"))
 def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = Folder(tmp_path_factory.getbasetemp())
     try:
         parsed(folder, text)
     except WrongSettings as error:
-        assert str(error).startswith(str(folder.path))  # noqa: PT017
+        assert str(error).startswith(str(folder.path))
