@@ -22,7 +22,7 @@ def _parts() -> tuple[type[Any], Callable[[Any], Service]]:
 def _build(settings: Any) -> Service:
     if settings.check:
         from sidecars.core.settings import leave
-        from sidecars.shipper.uploads import check
+        from sidecars.shipper.delivery import check
 
         leave(check(settings.plan()))
     from sidecars.shipper.shipper import Shipper

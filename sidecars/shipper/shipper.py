@@ -18,6 +18,7 @@ from sidecars.core.log import log
 from sidecars.core.metrics import oldest_undelivered
 from sidecars.core.service import Lifecycle
 from sidecars.shipper import bodies, metrics, points, takeover
+from sidecars.shipper.chunk import Chunk
 from sidecars.shipper.ledger import open_ledger
 from sidecars.shipper.plan import Output, Stream
 from sidecars.shipper.settings import Settings
@@ -252,52 +253,58 @@ class Shipper:
 
     def undelivered(self) -> str | None:
         """Say what did not reach its bucket, and why."""
-        if self._spool is None:
-            return None
-        chunks = self._spool.kept()
         lag = self._follower.lag_bytes if self._follower else 0
-        texts = []
-        if chunks:
-            lines, size = sum(chunk.lines for chunk in chunks), sum(chunk.length for chunk in chunks)
-            where = ", ".join(dict.fromkeys(_place(self._outputs[chunk.output]) for chunk in chunks))
-            why = self._uploads.why_failing() if self._uploads else None
-            texts.append(
-                f"{lines} lines in {len(chunks)} chunks of {size} bytes not uploaded to {where}"
-                f"{f': {why}' if why else ''}; they stay in the state directory for the next start"
-            )
-        if lag:
-            texts.append(f"{lag} bytes of log files not read")
-        return "; ".join(texts) or None
+        unread = f"{lag} bytes of log files not read" if lag else None
+        return "; ".join(filter(None, (self._not_uploaded(), unread))) or None
+
+    def _not_uploaded(self) -> str | None:
+        chunks = self._spool.kept() if self._spool else []
+        if not chunks:
+            return None
+        lines, size = sum(chunk.lines for chunk in chunks), sum(chunk.length for chunk in chunks)
+        where = ", ".join(dict.fromkeys(_place(self._outputs[chunk.output]) for chunk in chunks))
+        why = self._uploads.why_failing() if self._uploads else None
+        because = f": {why}" if why else ""
+        return (
+            f"{lines} lines in {len(chunks)} chunks of {size} bytes not uploaded to {where}{because}; "
+            "they stay in the state directory for the next start"
+        )
 
     def status(self) -> dict[str, object]:
         """Give numbers and rows for the status page."""
         spool, follower, uploads = self._spool, self._follower, self._uploads
         if spool is None or uploads is None or follower is None:
             return {"numbers": {}, "tables": {}}
-        chunks = [
-            {
-                "chunk": chunk.id[:8],
-                "output": chunk.output,
-                "tag": chunk.tag,
-                "state": "sealed" if chunk.sealed else "takes lines",
-                "lines": chunk.lines,
-                "bytes": chunk.length,
-                "key": chunk.key or "",
-                "age_seconds": round(time.time() - chunk.opened),
-            }
-            for chunk in sorted(spool.kept(), key=lambda chunk: chunk.opened)[:_SHOWN]
-        ]
         numbers = {
-            "objects_total": _total(metrics.OBJECTS, self._outputs),
-            "object_bytes_total": _total(metrics.OBJECT_BYTES, self._outputs),
-            "lines_total": _total(metrics.LINES, self._outputs),
+            "objects_total": uploads.objects_total,
+            "object_bytes_total": uploads.bytes_total,
+            "lines_total": uploads.lines_total,
             "backlog_bytes": spool.stored_bytes + spool.pending_bytes,
             "backlog_chunks": len(spool.kept()),
             "lag_bytes": follower.lag_bytes,
             "oldest_undelivered_seconds": round(self._oldest(), 1),
         }
-        tables = {"objects": list(uploads.objects), "chunks": chunks, "files": follower.furthest_behind(_SHOWN)}
+        oldest = sorted(spool.kept(), key=lambda chunk: chunk.opened)[:_SHOWN]
+        tables = {
+            "objects": list(uploads.objects),
+            "chunks": list(map(_row, oldest)),
+            "files": follower.furthest_behind(_SHOWN),
+        }
         return {"numbers": numbers, "tables": tables}
+
+
+def _row(chunk: Chunk) -> dict[str, object]:
+    """Give a chunk as a row of the status page."""
+    return {
+        "chunk": chunk.id[:8],
+        "output": chunk.output,
+        "tag": chunk.tag,
+        "state": "sealed" if chunk.sealed else "takes lines",
+        "lines": chunk.lines,
+        "bytes": chunk.length,
+        "key": chunk.key or "",
+        "age_seconds": round(time.time() - chunk.opened),
+    }
 
 
 def _source(stream: Stream) -> Source:
@@ -306,10 +313,6 @@ def _source(stream: Stream) -> Source:
 
 def _place(output: Output) -> str:
     return f"s3://{output.destination.bucket}/{output.layout.prefix}"
-
-
-def _total(counter: object, outputs: dict[str, Output]) -> int:
-    return int(sum(counter.labels(name)._value.get() for name in outputs))  # type: ignore[attr-defined]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,7 +9,7 @@ The protocol, by which a line is in the bucket once, whatever is killed when:
 3.  After a crash each chunk file is cut back to its recorded length, files that no record names are removed, and the
     logs are read on from the recorded offsets: what was in memory is read again, what is recorded is not.
 4.  A sealed chunk takes no more lines. Its key is recorded before its first upload, and the upload is conditional.
-    See uploads.py for what follows.
+    See delivery.py for what follows.
 5.  Only what the bucket has confirmed is forgotten: first its record, then its file.
 
 A chunk's id is drawn at random before its first byte, and travels with the object: it, and never the content, tells
