@@ -295,7 +295,7 @@ class _Reading:
             if known is None:
                 self._fail(f"{found[0]} is not known; use one of {' '.join(_POSIX)}", found.start())
             return self._complement(known) if (kind == "P") != bool(negated or bracket_negated) else known
-        if self._text[self._at] != "\\":
+        if not self._text.startswith("\\", self._at):
             return None
         letter = self._text[self._at + 1 : self._at + 2]
         sets = {"h": _POSIX["xdigit"], "H": self._complement(_POSIX["xdigit"])}

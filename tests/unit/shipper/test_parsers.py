@@ -124,7 +124,7 @@ def test_multiline_formats_are_one_expression_whose_dot_matches_newlines():
         ("integer", "12", 12),
         ("integer", " -1_000 of them", -1000),
         ("integer", "none", 0),
-        ("integer", "9" * 5000, int("9" * 1000)),
+        pytest.param("integer", "9" * 5000, int("9" * 1000), id="integer of 5000 digits"),
         ("float", "1.5e3s", 1500.0),
         ("float", "none", 0.0),
         ("bool", "Yes", True),
@@ -193,9 +193,22 @@ LINES = st.one_of(
 )
 
 
-@given(st.lists(LINES), st.sampled_from([{}, {"keep_time_key": True}, {"types": {"code": "integer"}}]))
-def test_what_is_made_to_be_encoded_is_the_same_as_dicts(lines, settings):
-    made = parser(Parse(kind="nginx", **settings))
+@given(st.lists(LINES))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Parse(kind="nginx"),
+        Parse(kind="nginx", keep_time_key=True),
+        Parse(kind="nginx", types={"code": "integer"}),
+        Parse(kind="regexp", expression="(?<only>.+)"),
+        Parse(kind="regexp", expression=r"(?<a-b>\S+) (?<c>[a-z])?(?<time>\d+)?"),
+        Parse(kind="regexp", expression=r"(?<x>\S+) |(?<y>.)(?<x>a)"),
+        Parse(kind="apache2"),
+        Parse(kind="json"),
+    ],
+)
+def test_what_is_made_to_be_encoded_is_the_same_as_dicts(settings, lines):
+    made = parser(settings)
     rows, encodable = made.rows(lines), made.encodable(lines)
     assert encodable.moments == rows.moments
     assert encodable.unmatched == rows.unmatched
