@@ -130,11 +130,12 @@ class _Configuration:
                 f"{path} ships nothing: it needs a <source> of @type tail and a <match> of @type s3 for its tag"
                 + "".join(f"; {warning}" for warning in self._report.warnings)
             )
+        state_dir = self._state_dir()
         waits = [tail.rotate_wait for tail in self._tails if tail.rotate_wait is not None]
         jobs = [match.buffer.jobs for match in self._matches if match.buffer.jobs]
         return Plan(
             streams=tuple(streams),
-            state_dir=self._state_dir(),
+            state_dir=state_dir,
             rotate_wait=max(waits, default=5.0),
             backlog_limit=self._backlog_limit(),
             upload_jobs=max(jobs, default=None),

@@ -40,12 +40,6 @@ class Table(NamedTuple):
     notes: dict[str, str] = {}  # noqa: RUF012  (a default that is not changed)
 
 
-# No error says the value of one of these.
-SECRETS = frozenset(
-    {"aws_key_id", "aws_sec_key", "role_arn", "external_id", "policy", "sts_http_proxy", "proxy_uri", "ssekms_key_id",
-     "aws_credential_process", "sse_customer_key", "sse_customer_key_md5"}
-)  # fmt: skip
-
 _KEPT = "what cannot be uploaded is kept and tried for ever, nothing is ever dropped"
 _PACE = "retries have a pace of their own here, from a second to a minute or so, with jitter"
 _LEVEL = "the level of this program's log is that of --log-level"

@@ -10,7 +10,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -285,9 +285,9 @@ class _Reading:
         yield token[end:]
 
 
-def _joined(pieces: Iterable[str | None]) -> str | None:
+def _joined(pieces: list[str | None]) -> str | None:
     texts = [piece for piece in pieces if piece is not None]
-    return None if len(texts) < len(list(pieces)) else "".join(texts)
+    return "".join(texts) if len(texts) == len(pieces) else None
 
 
 def shown(name: str) -> str:

@@ -87,7 +87,6 @@ def _destination(section: Section, store: Store, environ: Mapping[str, str]) -> 
     _refuse_unsupported(section)
     region = section.get("s3_region") or environ.get("AWS_REGION") or _REGION
     encryption = section.get("use_server_side_encryption")
-    reduced = "REDUCED_REDUNDANCY" if section.get("reduced_redundancy") else None
     return Destination(
         bucket=section.needed("s3_bucket"),
         region=region,
@@ -101,7 +100,7 @@ def _destination(section: Section, store: Store, environ: Mapping[str, str]) -> 
         credentials=credentials(section, region),
         encryption=_SSE.get(encryption, encryption),
         kms_key_id=section.get("ssekms_key_id"),
-        storage_class=reduced or section.get("storage_class"),
+        storage_class="REDUCED_REDUNDANCY" if section.get("reduced_redundancy") else section.get("storage_class"),
         object_tags=_tags(section),
         metadata=_metadata(section),
         content_type=store.content_type,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sidecars.core.errors import WrongSettings, redacted
-from sidecars.shipper.fluentd.directives import SECRETS, Table
+from sidecars.shipper.fluentd.directives import Table
 from sidecars.shipper.fluentd.grammar import Element, Parameter, shown
 from sidecars.shipper.fluentd.values import Reader
 
@@ -107,7 +107,7 @@ class Section:
 
 
 def _read(parameter: Parameter, reader: Reader) -> object:
-    name, secret = parameter.name, parameter.name in SECRETS
+    name = parameter.name
     if _PLACEHOLDER.fullmatch(parameter.value):
         raise WrongSettings(
             f"{parameter.place}: {name} is still the placeholder {parameter.value}; put the value there"
@@ -120,7 +120,8 @@ def _read(parameter: Parameter, reader: Reader) -> object:
     try:
         return reader.read(parameter.value)
     except ValueError as error:
-        written = "not what it can be" if secret else redacted(repr(parameter.written))
+        # As it is written: a variable that is put in may be a secret.
+        written = redacted(repr(parameter.written))
         raise WrongSettings(f"{parameter.place}: {name} is {written}, expected {reader.expected}") from error
 
 

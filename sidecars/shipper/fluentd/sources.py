@@ -25,9 +25,8 @@ _MAGIC = {
     "extended": re.compile(r"[*?]|\[.*\]"),
     "always": re.compile(r"[*?]|\[.*\]|\{.*,.*\}"),
 }
-# Parsers that take the time from this field unless another is named.
-_TIMED = "time"
-_OLD_TIME_FORMAT = "%d/%b/%Y:%H:%M:%S %z"
+_ACCESS_TIME = "%d/%b/%Y:%H:%M:%S %z"
+_SAME = ("keep_time_key", "null_value_pattern", "null_empty_string", "estimate_current_event")
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +47,7 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
 
     def sample_tag(self, path: str) -> str:
         """Give the tag of a path's lines; of a glob, with its * and ? in it, as no file is known yet."""
-        return self.tag.replace("*", path.strip("/").replace("/", "."), 1)
+        return self.tag.replace("*", re.sub(r"[/.]+", ".", path).removeprefix("."), 1)
 
 
 def tail(element: Element, report: Report) -> Tail:
@@ -143,7 +142,7 @@ def _undated_name(name: str) -> str:
 
 def _parse(section: Section) -> Parse:
     given = _given(section)
-    kind = given["kind"]
+    kind, time_format = given["kind"], given.get("time_format")
     if kind not in _KINDS:
         raise WrongSettings(f"{given['place']}: format {kind} is not known here; known are {', '.join(_KINDS)}")
     parse = Parse(
@@ -152,15 +151,12 @@ def _parse(section: Section) -> Parse:
         expression=given["expression"],
         firstline=given.get("format_firstline"),
         formats=given["formats"],
-        time_key=given.get("time_key") or (None if kind == "none" else _TIMED),
-        time_format=given.get("time_format") or (_OLD_TIME_FORMAT if kind in ("nginx", "apache2") else None),
-        time_type=given.get("time_type") or ("float" if kind == "json" and not given.get("time_format") else "string"),
+        time_key=given.get("time_key") or (None if kind == "none" else "time"),
+        time_format=time_format or (_ACCESS_TIME if kind in ("nginx", "apache2") else None),
+        time_type=given.get("time_type") or ("float" if kind == "json" and not time_format else "string"),
         zone=given["zone"],
-        keep_time_key=given.get("keep_time_key", False),
         types=given["types"],
-        null_value_pattern=given.get("null_value_pattern"),
-        null_empty_string=given.get("null_empty_string", False),
-        estimate_current_event=given.get("estimate_current_event", True),
+        **{name: given[name] for name in _SAME if name in given},
     )
     try:
         parsers.parser(parse)

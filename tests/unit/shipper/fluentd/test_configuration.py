@@ -126,11 +126,11 @@ def test_each_source_goes_to_the_first_match_for_its_tag(folder: Folder) -> None
 
 
 def test_a_tag_with_a_star_is_made_of_the_path(folder: Folder) -> None:
-    text = source("tag *\npath /logs/a.log,/logs/b.log,/logs/c.log,/other/c")
-    text += to("logs.a.log logs.c.log", "1") + to("logs.**", "2") + to("other.c", "3")
+    text = source("tag *\npath /logs/a.log,/logs/.b//.log,/logs/c.log,/other/c")
+    text += to("logs.a.log logs.c.log", "1") + to("logs.b.log", "2") + to("other.c", "3")
     assert routed(folder, text) == [
         (("/logs/a.log", "/logs/c.log"), "1"),
-        (("/logs/b.log",), "2"),
+        (("/logs/.b//.log",), "2"),
         (("/other/c",), "3"),
     ]
     assert folder.stream("tag app.*.x").tag == "app.*.x"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import asdict
@@ -276,6 +277,14 @@ def test_what_differs_is_warned_of_with_its_line(folder: Folder, lines: str, war
     place, _, text = only.partition(": ")
     assert (place.rpartition(":")[0], text) == ("fluent.conf", warning)
     assert 10 < int(place.rpartition(":")[2]) < 16
+
+
+def test_times_in_another_zone_than_fluentds_are_warned_of(folder: Folder) -> None:
+    here = datetime.now().astimezone().utcoffset()
+    other = "+09:00" if here != timedelta(hours=9) else "+08:00"
+    (warning,) = folder.warnings(SOURCE + match(f"<buffer>\ntimekey_zone {other}\n</buffer>"))
+    assert warning == f"fluent.conf:8: times in objects are in the zone of the slices, {other}, not local"
+    assert folder.warnings(SOURCE + match(f"timezone {other}")) == []
 
 
 @pytest.mark.parametrize(
