@@ -149,7 +149,9 @@ class Shipper:
         lines = await asyncio.to_thread(self._render, stream, source, tag, batch)
         now = time.time()
         async with self._turn:
-            line = Line(batch.file.inode, batch.continued, batch.complete)
+            # What was rendered ends in a newline, whatever it was made of.
+            whole = stream.output.body.kind != "text" or stream.parse is not None
+            line = Line(batch.file.inode, batch.continued and not whole, batch.complete or whole)
             for part in lines:
                 if part.unmatched:
                     metrics.UNPARSED.labels(tag).inc(part.unmatched)
