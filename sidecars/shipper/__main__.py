@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 
 def _parts() -> tuple[type[Any], Callable[[Any], Service]]:
+    # Not before: `s3-shipper healthcheck` in a container with that variable is no such command line, signals must be held
+    # by now, and what is wrong with the words is said as any wrong setting is.
+    sys.argv[1:] = program_words(sys.argv[1:], os.environ.get("FLUENTD_ARGS", ""))
     from sidecars.shipper.settings import Settings
 
     return Settings, _build
@@ -32,7 +35,6 @@ def _build(settings: Any) -> Service:
 
 def main() -> None:
     """Run s3-shipper."""
-    sys.argv[1:] = program_words(sys.argv[1:], os.environ.get("FLUENTD_ARGS", ""))
     program.main(_parts, name="s3-shipper", prefix="SHIPPER_", admin=":9103", one_shot=lambda settings: settings.once)
 
 
