@@ -1,4 +1,4 @@
-"""The log-tailer under test, met as its operator meets it: its process, what it writes to stdout, its metrics."""
+"""A sidecar under test, met as its operator meets it: its process, its metrics, what log-tailer writes to stdout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import psutil
 import pytest
@@ -15,26 +15,21 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.core.running import PATIENCE, Running
 
-DEFAULTS = {"TAILER_ADMIN": "127.0.0.1:0", "TAILER_QUIET": "0.1s", "TAILER_STATE_DIR": "off"}
 # Root without the right to read what it may not: the interpreter may lie where another user cannot go.
 _RIGHTS = "-dac_override,-dac_read_search"
 UNPRIVILEGED = ("setpriv", f"--bounding-set={_RIGHTS}", f"--inh-caps={_RIGHTS}", "--")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="NOT PROVEN HERE: needs root, as CI has it")
 
 
-class Tailer(Running):
-    """log-tailer with these arguments. Its stdout is appended to a file, unless `stdout` says otherwise."""
+class Sidecar(Running):
+    """A program with these arguments, and with `defaults` where no variable is given."""
 
-    command: ClassVar[Sequence[str]] = (sys.executable, "-m", "sidecars.tailer")
-    prefix: ClassVar[str] = "TAILER_"
+    defaults: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, *arguments: str | Path, out: Path, environ: dict[str, str] | None = None, **popen: Any) -> None:
-        self.out = out
-        with open(out, "ab") as stdout:
-            options = {"stdout": stdout, **popen}
-            super().__init__(*map(str, arguments), environ={**DEFAULTS, **(environ or {})}, **options)
+    def __init__(self, *arguments: str | Path, environ: dict[str, str] | None = None, **popen: Any) -> None:
+        super().__init__(*map(str, arguments), environ={**self.defaults, **(environ or {})}, **popen)
 
-    def watching(self) -> Tailer:
+    def watching(self) -> Self:
         """This, once the first look is done."""
         self.wait_for("watching")
         return self
@@ -48,24 +43,12 @@ class Tailer(Running):
                 return
             late = time.monotonic() > deadline
             log = "\n".join(self.lines)[-3000:]
-            assert not ended and not late, f"did not happen; {self.read()[-500:]!r} was written, and logged:\n{log}"
+            assert not ended and not late, f"did not happen; {self.written()!r} was written, and logged:\n{log}"
             time.sleep(0.005)
 
-    def read(self) -> bytes:
-        """What was written to stdout so far, by this process and those before it on the same file."""
-        return self.out.read_bytes()
-
-    def until_written(self, expected: bytes) -> None:
-        """Wait until exactly this has been written."""
-        self.until(lambda: len(self.read()) >= len(expected))
-        assert self.read() == expected
-
-    def drained(self) -> bytes:
-        """Ask for the drain; what was written when it has ended well."""
-        self.process.terminate()
-        code, _ = self.ended()
-        assert code == 0, "\n".join(self.lines)
-        return self.read()
+    def written(self) -> bytes:
+        """The end of what it has put out."""
+        return b""
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""
@@ -87,3 +70,37 @@ class Tailer(Running):
     @property
     def descriptors(self) -> int:
         return psutil.Process(self.pid).num_fds()
+
+
+class Tailer(Sidecar):
+    """log-tailer with these arguments. Its stdout is appended to a file, unless `stdout` says otherwise."""
+
+    command: ClassVar[Sequence[str]] = (sys.executable, "-m", "sidecars.tailer")
+    prefix: ClassVar[str] = "TAILER_"
+    defaults: ClassVar[dict[str, str]] = {
+        "TAILER_ADMIN": "127.0.0.1:0", "TAILER_QUIET": "0.1s", "TAILER_STATE_DIR": "off",
+    }  # fmt: skip
+
+    def __init__(self, *arguments: str | Path, out: Path, environ: dict[str, str] | None = None, **popen: Any) -> None:
+        self.out = out
+        with open(out, "ab") as stdout:
+            super().__init__(*arguments, environ=environ, **{"stdout": stdout, **popen})
+
+    def read(self) -> bytes:
+        """What was written to stdout so far, by this process and those before it on the same file."""
+        return self.out.read_bytes()
+
+    def written(self) -> bytes:
+        return self.read()[-500:]
+
+    def until_written(self, expected: bytes) -> None:
+        """Wait until exactly this has been written."""
+        self.until(lambda: len(self.read()) >= len(expected))
+        assert self.read() == expected
+
+    def drained(self) -> bytes:
+        """Ask for the drain; what was written when it has ended well."""
+        self.process.terminate()
+        code, _ = self.ended()
+        assert code == 0, "\n".join(self.lines)
+        return self.read()
