@@ -34,7 +34,9 @@ class S3:
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         command = [sys.executable, "-m", "moto.server", "-p", "0"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._log)
+        # Lists come in pages of so many: a tenth of S3's.
+        environ = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "100"}
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._log, env=environ)
         self._session = boto3.Session(**KEYS, region_name="us-east-1")
         self._making = threading.Lock()
         try:
@@ -80,16 +82,21 @@ class S3:
         """Every object by its key."""
         return {key: self._client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.keys(bucket)}
 
-    @contextlib.contextmanager
-    def guarded(self) -> Iterator[dict[str, str]]:
-        """Let nobody in but a new user, whose keys are given, as the fields of boto3.client."""
+    def user(self) -> dict[str, str]:
+        """Make a user who may do all, and give the keys, as boto3.client takes them."""
         iam, name = self.client("iam"), f"user-{uuid.uuid4().hex[:8]}"
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=_ALLOWED)
         made = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[dict[str, str]]:
+        """Check signatures and rights meanwhile: only users get in, of whom one is made."""
+        keys = self.user()
         self._open_for("0")
         try:
-            yield {"aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"]}
+            yield keys
         finally:
             self._open_for("inf")
 

@@ -143,7 +143,7 @@ class S3Proxy:
         self.tls = tls
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
-        self.committed = 0
+        self.committed = self.connections = 0
         self.ending = threading.Event()
         self._dice: tuple[random.Random, int] | None = None
         self._changed = threading.Condition()
@@ -240,6 +240,7 @@ class Server(ThreadingHTTPServer):
         if self.proxy.tls:
             connection = self.proxy.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         self._open.add(connection)
+        self.proxy.connections += 1
         return connection, address
 
     def close_request(self, request: Any) -> None:
@@ -283,14 +284,15 @@ class Connection(BaseHTTPRequestHandler):
             if request.status is None:
                 proxy.answered(request, 0)
 
-    do_GET = do_HEAD = do_POST = do_DELETE = do_PUT  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_DELETE = do_CONNECT = do_PUT  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
 
     def _path(self) -> str:
-        """The path with the query, also of a request to an HTTP proxy, which names a whole URL."""
-        return self.path if self.path.startswith("/") else "/" + self.path.split("/", 3)[-1]
+        """The path with the query, also of a request that names a whole URL, as to an HTTP proxy."""
+        whole = self.path.startswith("http://")
+        return "/" + self.path.split("/", 3)[-1] if whole else self.path
 
     def _serve(self, request: Request, faults: dict[str, Fault]) -> None:
         if "refuse" in faults:
