@@ -297,7 +297,7 @@ class _Columns:
 
 
 def _time_format(body: Body, layout: Layout) -> Format:
-    return Format(body.time_format or _ISO_8601, zone(layout.zone))
+    return Format(body.time_format or _ISO_8601, zone(body.zone or layout.zone))
 
 
 def _chosen(rows: Rows, indexes: Iterable[int]) -> Rows:

@@ -63,6 +63,8 @@ class Shipper:
         """Ship until the drain has ended."""
         directory = self._state(life)
         self._life = life
+        for warning in self._plan.warnings:
+            log.warning("fluentd's configuration", reason=warning)
         ledger, was_corrupt = await asyncio.to_thread(open_ledger, directory)
         started = anew() if was_corrupt else takeover.document(self._plan)
         spool = self._spool = Spool(directory, ledger, self._outputs, started)

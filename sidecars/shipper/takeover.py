@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 from sidecars.core.follow.checkpoint import VERSION, Document
@@ -15,10 +16,10 @@ from sidecars.shipper.plan import Plan, Stream
 
 
 def tag(stream: Stream, path: str) -> str:
-    """Give the tag of a file's lines: `*` is the path with dots for slashes, /var/log/a.log -> var.log.a.log."""
+    """Give the tag of a file's lines: the first `*` is the path, as fluentd writes it, var.log.a.log."""
     if "*" not in stream.tag:
         return stream.tag
-    return stream.tag.replace("*", printable(os.path.abspath(path)).strip("/").replace("/", "."))
+    return stream.tag.replace("*", re.sub(r"[/.]+", ".", printable(path)).removeprefix("."), 1)
 
 
 def document(plan: Plan) -> Document | None:

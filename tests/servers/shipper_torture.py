@@ -28,21 +28,33 @@ import zstandard
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from sidecars.shipper.points import Point
 from tests.servers import torture
-from tests.servers.s3 import S3
+from tests.servers.s3 import KEYS, S3
 from tests.servers.s3_proxy import S3Proxy
 
 KINDS = ("rename", "burst", "later", "symlink")
 POINTS = typing.get_args(Point)
-KEYS = ("", "%{path}%{time_slice}_%{index}.%{file_extension}", "%{path}$TAG/%Y/%m/%d/$INDEX-{pod}", "%{path}{chunk}")
+FORMATS = ("", "%{path}%{time_slice}_%{index}.%{file_extension}", "%{path}$TAG/%Y/%m/%d/$INDEX-{pod}", "%{path}{chunk}")
 HERE = os.path.abspath(__file__)
 CRASHING = os.path.join(os.path.dirname(HERE), "shipper_crashing.py")
 PATIENCE = 90.0
 
 
 class Writer(torture.Writer):
-    """An application whose every line is the same, if it is constant: only how many there are tells."""
+    """An application whose every line is the same, if it is constant: only how many there are tells.
+
+    One that trickles writes a line now and then, so that chunks are made of small members.
+    """
 
     constant = False
+    trickling = False
+
+    def write(self) -> None:
+        """Write some lines, as torture.Writer does, or one after a while."""
+        if not self.trickling:
+            super().write()
+            return
+        time.sleep(self.dice.random() * 0.05)
+        os.write(self.file, self.lines(1))
 
     def lines(self, count: int) -> bytes:
         """Give so many lines."""
@@ -85,7 +97,8 @@ class Pod:
         self.directory = os.path.join(directory, f"pod{number}")
         self.logs = os.path.join(self.directory, "logs")
         os.makedirs(self.logs)
-        self.environ = {**os.environ, "POD_NAME": f"pod{number}"}
+        keys = {name.upper(): value for name, value in KEYS.items()}
+        self.environ = {**os.environ, **keys, "AWS_DEFAULT_REGION": "us-east-1", "POD_NAME": f"pod{number}"}
         paths = [os.path.join(self.logs, f"w{index}.log") for index in range(len(trial.kinds))]
         self.arguments = [*paths, "--state-dir", os.path.join(self.directory, "state"), *command]
         self.point = ""
@@ -115,10 +128,10 @@ class Pod:
                     return
             time.sleep(0.02)
 
-    def write(self, seconds: float, pause: float, constant: bool) -> None:
+    def write(self, seconds: float, pause: float, style: str) -> None:
         """Let the applications write."""
         for index, kind in enumerate(self.trial.kinds):
-            words = [f"w{index}", kind, self.logs, str(seconds), str(pause), str(self.dice.random()), str(constant)]
+            words = [f"w{index}", kind, self.logs, str(seconds), str(pause), str(self.dice.random()), style]
             command = [sys.executable, HERE, "write", *words]
             self.writers.append(subprocess.Popen(command, stdout=subprocess.PIPE))
 
@@ -170,17 +183,7 @@ def run(seed: int, server: S3, *, keep_files: bool = False) -> Trial:
     bucket = f"torture-{uuid.uuid4().hex[:12]}"
     server.make(bucket)
     directory = tempfile.mkdtemp(prefix="shipper-torture-")
-    trial.kinds = [dice.choice(KINDS) for _ in range(dice.randrange(1, 4))]
-    trial.pods = dice.choice((1, 1, 1, 2))
-    trial.faulty = dice.random() < 0.6
-    constant = dice.random() < 0.25
-    compress = dice.choice(("gzip", "gzip", "zstd", "none"))
-    trial.options = ["--compress", compress, "--slice", dice.choice(("1s", "3s", "300s"))]
-    trial.options += ["--chunk-size", dice.choice(("20KiB", "300KiB", "64MiB")), "--tag", "a.b", "--prefix", "p/"]
-    if key := dice.choice(KEYS):
-        trial.options += ["--key-format", key]
-    if dice.random() < 0.3:
-        trial.options += ["--chunk-age", "700ms"]
+    compress, style = _throw(trial, dice)
     with contextlib.ExitStack() as ending:
         proxy = ending.enter_context(S3Proxy(server.endpoint))
         if trial.faulty:
@@ -188,28 +191,52 @@ def run(seed: int, server: S3, *, keep_files: bool = False) -> Trial:
         fixed = ["--bucket", bucket, "--endpoint", proxy.endpoint, "--admin", "off", "--quiet", "300ms"]
         pods = [Pod(trial, number, directory, [*fixed, *trial.options], dice) for number in range(trial.pods)]
         try:
-            for pod in pods:
-                ending.callback(pod.end)
-                # What is rotated away before the very first look is nobody's: the first start is left alone.
-                pod.start()
-                pod.watching()
-                pod.write(dice.uniform(2.0, 5.0), dice.choice((0.05, 0.2, 0.8)), constant)
-            for pod in pods:
-                pod.torment()
-            proxy.recover()
-            for pod in pods:
-                pod.finish()
-            _judge(trial, pods, server.objects(bucket), compress, constant)
+            _play(pods, proxy, ending, dice, style)
+            _judge(trial, pods, server.objects(bucket), compress, style == "constant")
         except (AssertionError, subprocess.TimeoutExpired) as error:
             trial.complaint = f"{type(error).__name__}: {error}"
     if keep_files or not trial.passed:
-        for key, data in server.objects(bucket).items():
-            with open(os.path.join(directory, key.replace("/", "_")), "wb") as file:
-                file.write(data)
+        _keep(server.objects(bucket), directory)
         print(f"files of seed {seed} are in {directory}", file=sys.stderr)
     else:
         shutil.rmtree(directory)
     return trial
+
+
+def _throw(trial: Trial, dice: random.Random) -> tuple[str, str]:
+    """Decide what the trial is like; give the compression and what the lines are like."""
+    trial.kinds = [dice.choice(KINDS) for _ in range(dice.randrange(1, 4))]
+    trial.pods = dice.choice((1, 1, 1, 2))
+    trial.faulty = dice.random() < 0.6
+    style = dice.choice(("numbered", "numbered", "constant", "trickling"))
+    compress = dice.choice(("gzip", "gzip", "zstd", "none"))
+    trial.options = ["--compress", compress, "--slice", dice.choice(("1s", "3s", "300s"))]
+    trial.options += ["--chunk-size", dice.choice(("20KiB", "300KiB", "64MiB")), "--tag", "a.b", "--prefix", "p/"]
+    if key := dice.choice(FORMATS):
+        trial.options += ["--key-format", key]
+    if dice.random() < 0.3:
+        trial.options += ["--chunk-age", "700ms"]
+    return compress, style
+
+
+def _play(pods: list[Pod], proxy: S3Proxy, ending: contextlib.ExitStack, dice: random.Random, style: str) -> None:
+    for pod in pods:
+        ending.callback(pod.end)
+        # What is rotated away before the very first look is nobody's: the first start is left alone.
+        pod.start()
+        pod.watching()
+        pod.write(dice.uniform(2.0, 5.0), dice.choice((0.05, 0.2, 0.8)), style)
+    for pod in pods:
+        pod.torment()
+    proxy.recover()
+    for pod in pods:
+        pod.finish()
+
+
+def _keep(objects: dict[str, bytes], directory: str) -> None:
+    for key, data in objects.items():
+        with open(os.path.join(directory, key.replace("/", "_")), "wb") as file:
+            file.write(data)
 
 
 def _judge(trial: Trial, pods: list[Pod], objects: dict[str, bytes], compress: str, constant: bool) -> None:
@@ -269,8 +296,8 @@ def summary(trials: list[Trial]) -> str:
 
 
 def _write(words: list[str]) -> None:
-    name, kind, logs, seconds, pause, seed, constant = words
-    Writer.constant = constant == "True"
+    name, kind, logs, seconds, pause, seed, style = words
+    Writer.constant, Writer.trickling = style == "constant", style == "trickling"
     Writer(name, kind, logs, 1_000_000, random.Random(seed)).run(float(seconds), float(pause))
 
 

@@ -67,7 +67,7 @@ def match(element: Element, position: int, environ: Mapping[str, str], report: R
     destination = _destination(section, store, environ)
     # The same at every start, as long as the place and the order of matches are.
     name = f"s3 {destination.bucket}/{layout.prefix} {position}"
-    output = Output(name=name, destination=destination, layout=layout, body=_body(section, layout))
+    output = Output(name=name, destination=destination, layout=layout, body=_body(section))
     return Match(output=output, buffer=chunks)
 
 
@@ -195,19 +195,17 @@ def _checked(section: Section, layout: Layout, environ: Mapping[str, str]) -> La
 # What is in them
 
 
-def _body(section: Section, layout: Layout) -> Body:
+def _body(section: Section) -> Body:
     inner = section.section("format", FORMAT)
     shape = inner or section
     kind = _kind(section, inner)
     injected = _injected(section)
-    zone = zones.of(shape) or "local"
-    if not zones.alike(zone, layout.zone):
-        section.report.warn(shape.place, f"times in objects are in the zone of the slices, {layout.zone}, not {zone}")
     return Body(
+        zone=zones.of(shape) or "local",
         kind=kind,
         message_key=shape.get("message_key", "message"),
         time_key=injected.get("time_key"),
-        time_format=_time_format(shape, layout) or injected.get("time_format"),
+        time_format=_time_format(shape) or injected.get("time_format"),
         tag_key=injected.get("tag_key"),
         delimiter=_delimiter(kind, shape.get("delimiter")),
         add_newline=shape.get("add_newline", True),
@@ -218,11 +216,11 @@ def _body(section: Section, layout: Layout) -> Body:
     )
 
 
-def _time_format(shape: Section, layout: Layout) -> str | None:
+def _time_format(shape: Section) -> str | None:
     if shape.get("time_type") == "unixtime":
         return "%s"
     # fluentd writes UTC as Z if it is told `utc`, and as +00:00 if that is the local zone, or what `timezone` names.
-    utc = zones.of(shape) == layout.zone == "UTC" and "timezone" not in shape.values
+    utc = zones.of(shape) == "UTC" and "timezone" not in shape.values
     return str(shape.get("time_format", "") or ("%Y-%m-%dT%H:%M:%SZ" if utc else "")) or None
 
 

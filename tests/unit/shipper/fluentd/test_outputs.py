@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 
 import pytest
 from msgspec.structs import asdict
@@ -43,7 +42,7 @@ def test_without_more_than_a_bucket_it_is_as_fluentd_has_it(folder: Folder) -> N
         compress="gzip",
         extension="gz",
     )
-    assert output.body == Body(kind="out_file", by_event_time=True)
+    assert output.body == Body(kind="out_file", by_event_time=True, zone="local")
 
 
 @pytest.mark.parametrize(
@@ -169,8 +168,8 @@ def test_keys_are_secrets_and_win_unless_a_role_is_assumed_with_them(folder: Fol
         ("<format>\n@type out_file\ndelimiter SPACE\ntime_format %s\n</format>", {"delimiter": " ", "time_format": "%s"}),
         ("<format>\n@type out_file\ntime_type unixtime\n</format>", {"time_format": "%s"}),
         ("<format>\n@type ltsv\ndelimiter ,\n</format>", {"kind": "ltsv", "delimiter": ","}),
-        ("utc", {"time_format": "%Y-%m-%dT%H:%M:%SZ"}),
-        ("utc\ntime_format %H", {"time_format": "%H"}),
+        ("utc", {"time_format": "%Y-%m-%dT%H:%M:%SZ", "zone": "UTC"}),
+        ("utc\ntime_format %H", {"time_format": "%H", "zone": "UTC"}),
         ("include_time_key true\ninclude_tag_key true\ntime_format %Y", {"time_key": "time", "tag_key": "tag", "time_format": "%Y"}),
         ("include_time_key true\ntime_key at\ninclude_tag_key true\ntag_key from", {"time_key": "at", "tag_key": "from"}),
         ("time_key at\ntag_key from", {}),
@@ -268,7 +267,6 @@ KEPT = "what cannot be uploaded is kept and tried for ever, nothing is ever drop
         ("<buffer>\nflush_interval 5s\n</buffer>", "flush_interval has no effect without flush_mode interval, in fluentd neither"),
         ("<buffer>\nchunk_limit_records 5\n</buffer>", "chunk_limit_records differs here: chunks are cut by time and size only"),
         ("buffer_path /x\n<buffer>\n</buffer>", "buffer_path has no effect beside <buffer>; move it there"),
-        ("<buffer>\ntimekey_zone +09:00\n</buffer>\n<format>\n@type out_file\ntimezone +05:30\n</format>", "times in objects are in the zone of the slices, +09:00, not +05:30"),
         ("<buffer tag>\n</buffer>\npath %Y/", "keys have a date in them: without time in <buffer> it is that of the first line"),
     ],
 )  # fmt: skip
@@ -279,12 +277,12 @@ def test_what_differs_is_warned_of_with_its_line(folder: Folder, lines: str, war
     assert 10 < int(place.rpartition(":")[2]) < 16
 
 
-def test_times_in_another_zone_than_fluentds_are_warned_of(folder: Folder) -> None:
-    here = datetime.now().astimezone().utcoffset()
-    other = "+09:00" if here != timedelta(hours=9) else "+08:00"
-    (warning,) = folder.warnings(SOURCE + match(f"<buffer>\ntimekey_zone {other}\n</buffer>"))
-    assert warning == f"fluent.conf:8: times in objects are in the zone of the slices, {other}, not local"
-    assert folder.warnings(SOURCE + match(f"timezone {other}")) == []
+def test_times_in_objects_have_a_zone_of_their_own(folder: Folder) -> None:
+    made = folder.output(
+        "<buffer>\ntimekey_zone +09:00\n</buffer>\n<format>\n@type out_file\ntimezone +05:30\n</format>"
+    )
+    assert (made.layout.zone, made.body.zone) == ("+09:00", "+05:30")
+    assert folder.output("<buffer>\ntimekey_zone +09:00\n</buffer>").body.zone == "local"
 
 
 @pytest.mark.parametrize(
