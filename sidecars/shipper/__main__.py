@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def _parts() -> tuple[type[Any], Callable[[Any], Service]]:
-    # Not before: `s3-shipper healthcheck` in a container with that variable is no such command line, signals must be held
-    # by now, and what is wrong with the words is said as any wrong setting is.
+    # Not before: `s3-shipper healthcheck` in a container with that variable is no such command line, signals must be
+    # held by now, and what is wrong with the words is said as any wrong setting is.
     sys.argv[1:] = program_words(sys.argv[1:], os.environ.get("FLUENTD_ARGS", ""))
     from sidecars.shipper.settings import Settings
 
