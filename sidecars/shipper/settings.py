@@ -241,12 +241,13 @@ class Settings(Common, frozen=True, kw_only=True):
         return self.prefix if source.prefix is None else source.prefix, source.format or self.format
 
     def _stream(self, source: Source, output: Output) -> Stream:
+        rule = self.multiline if source.multiline is None else source.multiline
         return Stream(
             paths=source.paths,
             exclude=self.exclude if source.exclude is None else source.exclude,
             from_end=(source.from_ or self.from_) == "end",
             tag=self.tag if source.tag is None else source.tag,
-            multiline=self.multiline if source.multiline is None else _unless_off(source.multiline),
+            multiline=_rule(rule),
             output=output,
         )
 
@@ -295,8 +296,14 @@ class Settings(Common, frozen=True, kw_only=True):
         return {name: value for name, value in facts.items() if value}
 
 
-def _unless_off(text: str) -> str | None:
-    return None if text == "off" else text
+def _rule(text: str | None) -> str | None:
+    """Give the rule that joins lines, if it is one. Raises WrongSettings."""
+    if text is None or text == "off":
+        return None
+    from sidecars.core.follow.join import check  # only who joins lines pays for it
+
+    check(text)
+    return text
 
 
 def _pairs(flag: str, texts: tuple[str, ...]) -> dict[str, str]:

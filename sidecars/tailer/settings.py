@@ -172,23 +172,10 @@ def _unless_off(text: str) -> str | None:
 
 
 def _check_multiline(rule: str | None) -> None:
-    if rule is None:
-        return
-    import re
+    if rule is not None:
+        from sidecars.core.follow.join import check  # only who joins lines pays for it
 
-    from sidecars.core.follow.join import records  # only who joins lines pays for it
-
-    try:
-        re.compile(rule)
-    except re.error as error:
-        where = f" at character {error.colno}" if error.colno else ""
-        raise WrongSettings(
-            f"--multiline is {rule!r}, expected java, python, go or a regular expression: {error.msg}{where}"
-        ) from error
-    try:
-        records(rule)
-    except re.error as error:
-        raise WrongSettings(f"--multiline is {rule!r}, which cannot begin a line: {error.msg}; rewrite it") from error
+        check(rule)
 
 
 def _check_state_dir(state_dir: str | None, source: Source) -> None:

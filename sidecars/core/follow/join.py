@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from sidecars.core.errors import WrongSettings
+
 # Lines that continue the record before them, from the shapes the runtimes print. Everything else begins a record.
 # Sources: java.lang.Throwable.printStackTrace; Python's traceback module; Go's runtime/traceback.go.
 _INDENTED = rb"[ \t]"
@@ -115,6 +117,23 @@ def records(multiline: str | None) -> Records:
     # a verbose one would hide the end of the group, were that not on a line of its own.
     end = b"\n)" if flags & re.VERBOSE else b")"
     return Joined(rb"(?=" + _FLAGS.sub(b"", rule) + end, flags)
+
+
+def check(multiline: str) -> None:
+    """Raise WrongSettings for a rule that `records` cannot use."""
+    try:
+        re.compile(multiline)
+    except re.error as error:
+        where = f" at character {error.colno}" if error.colno else ""
+        raise WrongSettings(
+            f"--multiline is {multiline!r}, expected java, python, go or a regular expression: {error.msg}{where}"
+        ) from error
+    try:
+        records(multiline)
+    except re.error as error:
+        raise WrongSettings(
+            f"--multiline is {multiline!r}, which cannot begin a line: {error.msg}; rewrite it"
+        ) from error
 
 
 PRESETS = tuple(_CONTINUATIONS)
