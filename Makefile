@@ -30,12 +30,13 @@ torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the s
 	{ echo '## To stdout'; $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2; \
 	  echo '## Through the forward output, to a receiver that dies, stalls and answers wrongly'; \
 	  $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2 --forward; } | tee bench/results/torture.md
+	$(bin)/python tests/servers/shipper_torture.py --seeds $$((2 * $(SEEDS))) --jobs 2 | tee bench/results/torture-shipper.md
 
 slow: .venv/dev  ## what takes long and rarely breaks: each image built twice must be the same bytes
 	images/twice
 
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has
-	@for name in tailer; do BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
+	@for name in tailer shipper; do BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
 
 engine:  ## install and start a container engine, on Debian and as root
 	images/engine start
@@ -57,7 +58,7 @@ clean:  ## remove what these commands made here
 # What is measured is installed as a user has it: not editable, and without the tools beside it.
 .venv-bench/installed: .venv/bin/pip pyproject.toml $(shell git ls-files sidecars)
 	@$(bin)/python -m venv .venv-bench
-	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer]'
+	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer,shipper]'
 	@rm -rf build
 	@touch $@
 

@@ -252,10 +252,15 @@ class Spool:
         """Let the chunks that are due take no more lines, or all of them with None. Raises OSError."""
         with self._lock:
             for place, writer in list(self._writers.items()):
-                if now is None or due(writer.chunk, self._outputs[place[0]], now):
+                if self._is_due(place, writer, now):
                     self._write(place, writer)
-                    if self._writers.get(place) is writer:
-                        self._close(place, writer)
+                    # What did not fit is in the chunk that follows.
+                    last = self._writers.get(place)
+                    if last is not None and self._is_due(place, last, now):
+                        self._close(place, last)
+
+    def _is_due(self, place: tuple[str, str, int], writer: Writer, now: float | None) -> bool:
+        return now is None or due(writer.chunk, self._outputs[place[0]], now)
 
     def settle(self) -> None:
         """Record what was sealed without new lines. Raises OSError."""

@@ -4,7 +4,9 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +59,29 @@ def test_what_is_written_to_the_folder_is_shown(demo: Process) -> None:
     demo.wait_for("access.log")
     Path(folder, "mine.log").write_text("hello\n")
     demo.wait_for(r"^.*mine\.log.*hello$")
+
+
+def objects(command: str, *keys: str) -> bytes:
+    asked = subprocess.run([*command.split(), *keys], capture_output=True, timeout=60)
+    assert asked.returncode == 0, asked.stderr.decode()
+    return asked.stdout
+
+
+def test_what_is_written_to_the_folder_is_in_the_bucket_once(demo: Process) -> None:
+    """As the greeting says it: the command lists the objects, and prints one that zcat reads."""
+    folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
+    command = demo.wait_for(r"the objects +(.*--endpoint \S+)", "stderr")[1]
+    demo.wait_for("access.log")
+    written = [f"mine {number}" for number in range(1000)]
+    Path(folder, "mine.log").write_text("".join(f"{line}\n" for line in written))
+    deadline = time.monotonic() + 60
+    found: list[str] = []
+    while not found and time.monotonic() < deadline:
+        keys = [row.split()[1] for row in objects(command).decode().splitlines()]
+        stored = objects(command, *keys) if keys else b""
+        text = subprocess.run(["zcat"], input=stored, capture_output=True, check=bool(stored), timeout=60).stdout
+        found = [line for line in text.decode().splitlines() if line.startswith("mine ")]
+    assert found == written
 
 
 def test_lines_go_on_after_every_kind_of_rotation(demo: Process) -> None:

@@ -103,6 +103,16 @@ def test_an_object_does_not_grow_beyond_its_size(tmp_path: Path) -> None:
     assert [chunk.length for chunk in opened.sealed] == [800] * 5
 
 
+def test_what_no_longer_fits_is_sealed_too(tmp_path: Path) -> None:
+    opened = Opened(tmp_path, output(chunk_size=1000, compress="none"))
+    opened.append(b"x" * 799 + b"\n")
+    opened.spool.save([], 0)
+    opened.append(b"y" * 799 + b"\n")
+    opened.spool.seal(None)
+    opened.spool.save([], 0)
+    assert [chunk.length for chunk in opened.sealed] == [800, 800]
+
+
 def test_a_line_in_parts_stays_in_one_chunk(tmp_path: Path) -> None:
     opened = Opened(tmp_path, output(chunk_size=1000, slice=60, compress="none"))
     opened.append(b"x" * 900, 59.0, line=Line(7, False, False))
