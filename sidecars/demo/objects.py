@@ -51,6 +51,8 @@ class Objects:
             for data in self._printed(client):
                 sys.stdout.buffer.write(data)
             sys.stdout.flush()
+        except client.exceptions.NoSuchBucket:
+            print("no objects yet: s3-shipper makes the bucket with the first one", file=sys.stderr)
         except (BotoCoreError, ClientError) as error:
             raise SidecarError(f"{self._settings.endpoint} gives no objects: {error}; does the demo run?") from error
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,13 @@ def test_what_is_written_to_the_folder_is_shown(demo: Process) -> None:
     demo.wait_for(r"^.*mine\.log.*hello$")
 
 
+def listens(host: str | None, port: int | None) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection((host or "", port or 0), timeout=10).close()
+        return True
+    return False
+
+
 def objects(command: str, *keys: str) -> bytes:
     asked = subprocess.run([*command.split(), *keys], capture_output=True, timeout=60)
     assert asked.returncode == 0, asked.stderr.decode()
@@ -72,9 +81,13 @@ def test_what_is_written_to_the_folder_is_in_the_bucket_once(demo: Process) -> N
     folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
     command = demo.wait_for(r"the objects +(.*--endpoint \S+)", "stderr")[1]
     demo.wait_for("access.log")
+    s3 = urllib.parse.urlsplit(command.split()[-1])
+    deadline = time.monotonic() + 60
+    while not listens(s3.hostname, s3.port):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     written = [f"mine {number}" for number in range(1000)]
     Path(folder, "mine.log").write_text("".join(f"{line}\n" for line in written))
-    deadline = time.monotonic() + 60
     found: list[str] = []
     while not found and time.monotonic() < deadline:
         keys = [row.split()[1] for row in objects(command).decode().splitlines()]
