@@ -48,6 +48,9 @@ class Uploads:
         self._pausing: set[str] = set()
         self._hurried = False
         self._failing: dict[str, dict[str, str]] = {}
+        for name in outputs:  # what has not happened yet is 0, and not absent
+            for each in (metrics.OBJECTS, metrics.OBJECT_BYTES, metrics.LINES, metrics.LINE_BYTES, metrics.RETRIES):
+                each.labels(name)
         stamina.instrumentation.set_on_retry_hooks(())  # one event when it fails, not one for each attempt
 
     def add(self, chunk: Chunk) -> None:
