@@ -44,6 +44,7 @@ class Delivery:
         self._known = known
         self._lock = threading.Lock()
         self._bucket: Bucket | None = None
+        self._made = not output.destination.create_bucket
         self._formats: dict[str, KeyFormat] = {}
         self._conditional: bool | None = None
 
@@ -54,13 +55,24 @@ class Delivery:
 
         if self._bucket is None:
             self._bucket = Bucket(self.output.destination)
-            if self.output.destination.create_bucket:
-                self._bucket.create()
         return self._bucket
 
     def deliver(self, chunk: Chunk) -> None:
         """Try to have the chunk in the bucket; return when it is. Raises bucket.Failed, OSError."""
+        from sidecars.shipper.bucket import Failed
+
+        try:
+            self._deliver(chunk)
+        except Failed as error:
+            # Somebody has removed it: where it is ours to make, it is made again.
+            self._made = self._made and not (self.output.destination.create_bucket and error.code == "NoSuchBucket")
+            raise
+
+    def _deliver(self, chunk: Chunk) -> None:
         with self._lock:
+            if not self._made:
+                self.bucket.create()
+                self._made = True
             conditional = self._honours_conditions()
             self._decide_key(chunk)
         while not self._is_stored(chunk, conditional):

@@ -102,8 +102,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     ltsv      the record as label:value, with tabs between
 
     time_key, tag_key put the time and tag into the record, under this name; time_format is strftime, None is ISO 8601
-    with the offset of `zone`, or else of the layout's. `fields` are put into each json record. `by_event_time` slices by
-    the time that was parsed, not by that of reading.
+    with the offset of `zone`, or else of the layout's. `fields` are put into each json record. `by_event_time` slices
+    by the time that was parsed, not by that of reading.
     """
 
     kind: BodyKind = "text"
