@@ -28,8 +28,37 @@ _CONFIG = Config(retries={"total_max_attempts": 5, "mode": "standard"}, s3={"add
 _ALLOWED = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
 
 
-class S3:
-    """Serves from the moment it is made; nothing is left when it stops."""
+class Server:
+    """An S3 server that runs, with the keys to it, as the fields of boto3.client."""
+
+    def __init__(self, endpoint: str, keys: dict[str, str]) -> None:
+        self.endpoint = endpoint
+        self.credentials = keys
+        self._session = boto3.Session(**keys, region_name="us-east-1")
+        self._making = threading.Lock()
+        self._client = self.client()
+
+    def client(self, service: str = "s3", **options: Any) -> Any:
+        """A client of boto3; its requests go to this server, whatever the service."""
+        with self._making:  # a session of boto3 may make one client at a time
+            return self._session.client(service, **{"endpoint_url": self.endpoint, "config": _CONFIG, **options})
+
+    def make(self, bucket: str) -> None:
+        """Make a bucket."""
+        self._client.create_bucket(Bucket=bucket)
+
+    def keys(self, bucket: str) -> list[str]:
+        """The keys of all objects, in S3's order."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [each["Key"] for page in pages for each in page.get("Contents", ())]
+
+    def objects(self, bucket: str) -> dict[str, bytes]:
+        """Every object by its key."""
+        return {key: self._client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.keys(bucket)}
+
+
+class S3(Server):
+    """moto. Serves from the moment it is made; nothing is left when it stops."""
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
@@ -37,11 +66,8 @@ class S3:
         # Lists come in pages of so many: a tenth of S3's.
         environ = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "100"}
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._log, env=environ)
-        self._session = boto3.Session(**KEYS, region_name="us-east-1")
-        self._making = threading.Lock()
         try:
-            self.endpoint = self._listening()
-            self._client = self.client()
+            super().__init__(self._listening(), KEYS)
         except BaseException:
             self.stop()
             raise
@@ -63,24 +89,6 @@ class S3:
             assert self._process.poll() is None, f"the S3 server ended:\n{said}"
             assert time.monotonic() < deadline, f"the S3 server does not listen:\n{said}"
             time.sleep(0.01)
-
-    def client(self, service: str = "s3", **options: Any) -> Any:
-        """A client of boto3; its requests go to this server, whatever the service."""
-        with self._making:  # a session of boto3 may make one client at a time
-            return self._session.client(service, **{"endpoint_url": self.endpoint, "config": _CONFIG, **options})
-
-    def make(self, bucket: str) -> None:
-        """Make a bucket."""
-        self._client.create_bucket(Bucket=bucket)
-
-    def keys(self, bucket: str) -> list[str]:
-        """The keys of all objects, in S3's order."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        return [each["Key"] for page in pages for each in page.get("Contents", ())]
-
-    def objects(self, bucket: str) -> dict[str, bytes]:
-        """Every object by its key."""
-        return {key: self._client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.keys(bucket)}
 
     def user(self) -> dict[str, str]:
         """Make a user who may do all, and give the keys, as boto3.client takes them."""
