@@ -11,6 +11,8 @@ What follows point 4 of the protocol in spool.py:
     the object's metadata tells: ours has arrived; or it is another's object, and the next index is recorded and tried.
 4.5 An endpoint that ignores the condition is asked for the object before the upload instead. Between question and
     upload another writer may use the same key with an index; a key with an id has only one writer.
+4.6 An object that has arrived otherwise than it was sent is ours all the same, and 412 would be taken for success: the
+    next upload overwrites it.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Delivery:
         self._made = not output.destination.create_bucket
         self._formats: dict[str, KeyFormat] = {}
         self._conditional: bool | None = None
+        self._corrupted: set[str] = set()
 
     @property
     def bucket(self) -> Bucket:
@@ -83,23 +86,27 @@ class Delivery:
 
     def _is_stored(self, chunk: Chunk, conditional: bool) -> bool:
         """Upload under the chunk's key; False when the key is another's."""
-        from sidecars.shipper.bucket import Taken
+        from sidecars.shipper.bucket import Corrupted, Taken
 
-        key = chunk.key or ""
-        if not conditional:
+        key, corrupted = chunk.key or "", chunk.id in self._corrupted
+        if not conditional and not corrupted:
             owner = self.bucket.owner(key)
             if owner == chunk.id:
                 return True
             if owner is not None and chunk.index is not None:
                 return False
         try:
-            self._put(chunk, conditional=conditional)
+            self._put(chunk, conditional=conditional and not corrupted)
+        except Corrupted:
+            self._corrupted.add(chunk.id)
+            raise
         except Taken:
             # A key that holds the id can only be taken by ourselves. One that is free again fails, and is tried again.
             owner = chunk.id if chunk.index is None else self.bucket.owner(key)
             if owner is None:
                 raise
             return owner == chunk.id
+        self._corrupted.discard(chunk.id)
         return True
 
     def _put(self, chunk: Chunk, *, conditional: bool) -> None:
@@ -114,9 +121,6 @@ class Delivery:
             or compression.content_type(chunk.body, chunk.compression),
             lines=chunk.lines,
         )
-
-    def _content_type(self, chunk: Chunk) -> str:
-        return self.output.destination.content_type or compression.content_type(chunk.body, chunk.compression)
 
     def _honours_conditions(self) -> bool:
         """Find out once whether the endpoint honours If-None-Match, and remember it in the ledger."""
