@@ -171,8 +171,7 @@ def test_fluentds_variable_and_configuration_make_fluentds_keys(tmp_path, logs, 
         text = text.replace(before, after)
     (tmp_path / "fluent.conf").write_text(text)
     logs.chmod(0o777)
-    (logs / "1.log").write_text("0: Mon\n")
-    (logs / "2.log").write_text("Mon INFO 0\n")
+    (logs / "1.log").write_text("fluentd begins at the end, too\n")
     container = start(
         "s3-shipper",
         tmpfs=None,
@@ -187,6 +186,9 @@ def test_fluentds_variable_and_configuration_make_fluentds_keys(tmp_path, logs, 
         },
     ).wait_until_ready()
     assert container.run("s3-shipper", "healthcheck")[0] == 0
+    with open(logs / "1.log", "a") as file:
+        file.write("0: Mon\n")
+    (logs / "2.log").write_text("Mon INFO 0\n")
     container.kill(signal="SIGTERM")
     assert container.wait() == 0, container.stderr()
     assert [key for key in bucket.objects() if not re.fullmatch(r"logs/\d{12}_\d+\.txt", key)] == []

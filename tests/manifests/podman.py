@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import os
 import re
@@ -46,12 +45,12 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     - A native sidecar becomes a second container: podman waits for ever for it to end, as for an init container.
     - A Job becomes its pod, and so does a StatefulSet, with an emptyDir for each claim.
     - A Secret becomes a ConfigMap, since podman mounts no Secret.
-    - The S3 server moves into the pod, since that has no network.
+    - The S3 server moves into the pod, since that has no network, and is at 127.0.0.1.
     - A long --quiet is shortened.
     - Probes go, since podman runs none by itself; ports too, since the pod has no network; and variables from fields
       that podman does not know.
     """
-    document = copy.deepcopy(document)
+    document = json.loads(json.dumps(document).replace("http://s3:5000", "http://127.0.0.1:5000"))
     lost: list[str] = []
     if document["kind"] == "Secret":
         return _config_map(document, lost), lost
@@ -103,7 +102,6 @@ def _add_s3(pod: Document) -> None:
     (server,) = pods(documents(S3_SERVER))
     pod["containers"] += server["containers"]
     pod["volumes"] = pod.get("volumes", []) + server["volumes"]
-    pod["hostAliases"] = [{"ip": "127.0.0.1", "hostnames": ["s3"]}]
 
 
 def _unsidecar(pod: Document, lost: list[str]) -> None:

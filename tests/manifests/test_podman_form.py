@@ -74,7 +74,8 @@ def test_the_s3_server_is_in_the_pod_of_a_shipper() -> None:
     (document,) = documents.documents(ROOT / "shipper" / "pod.yaml")
     form, lost = podman_form(document)
     assert [one["name"] for one in form["spec"]["containers"]] == ["shop", "s3-shipper", "s3"]
-    assert form["spec"]["hostAliases"] == [{"ip": "127.0.0.1", "hostnames": ["s3"]}]
+    variables = {one["name"]: one.get("value") for one in form["spec"]["containers"][1]["env"]}
+    assert variables["SHIPPER_ENDPOINT"] == "http://127.0.0.1:5000"
     assert "the Service s3: its server runs in the pod itself" in lost
     assert "s3-shipper: --quiet=20s; --quiet=3s stands in for it" in lost
 
