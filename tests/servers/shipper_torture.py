@@ -28,7 +28,7 @@ import zstandard
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from sidecars.shipper.points import Point
 from tests.servers import torture
-from tests.servers.s3 import KEYS, S3
+from tests.servers.s3 import S3, Server
 from tests.servers.s3_proxy import S3Proxy
 
 KINDS = ("rename", "burst", "later", "symlink")
@@ -92,13 +92,16 @@ class Trial:
 class Pod:
     """A directory of logs with its writers, and the shipper that is killed over them."""
 
-    def __init__(self, trial: Trial, number: int, directory: str, command: list[str], dice: random.Random) -> None:
+    def __init__(
+        self, trial: Trial, directory: str, command: list[str], keys: dict[str, str], dice: random.Random
+    ) -> None:
         self.trial, self.dice = trial, dice
-        self.directory = os.path.join(directory, f"pod{number}")
+        self.directory = directory
         self.logs = os.path.join(self.directory, "logs")
         os.makedirs(self.logs)
-        keys = {name.upper(): value for name, value in KEYS.items()}
-        self.environ = {**os.environ, **keys, "AWS_DEFAULT_REGION": "us-east-1", "POD_NAME": f"pod{number}"}
+        given = {name.upper(): value for name, value in keys.items()}
+        name = os.path.basename(directory)
+        self.environ = {**os.environ, **given, "AWS_DEFAULT_REGION": "us-east-1", "POD_NAME": name}
         paths = [os.path.join(self.logs, f"w{index}.log") for index in range(len(trial.kinds))]
         self.arguments = [*paths, "--state-dir", os.path.join(self.directory, "state"), *command]
         self.point = ""
@@ -176,7 +179,7 @@ class Pod:
                 process.wait()
 
 
-def run(seed: int, server: S3, *, keep_files: bool = False) -> Trial:
+def run(seed: int, server: Server, *, keep_files: bool = False) -> Trial:
     """Run one trial."""
     dice = random.Random(seed)
     trial = Trial(seed)
@@ -189,7 +192,9 @@ def run(seed: int, server: S3, *, keep_files: bool = False) -> Trial:
         if trial.faulty:
             proxy.random_faults(seed=seed, every=dice.choice((2, 4, 10)))
         fixed = ["--bucket", bucket, "--endpoint", proxy.endpoint, "--admin", "off", "--quiet", "300ms"]
-        pods = [Pod(trial, number, directory, [*fixed, *trial.options], dice) for number in range(trial.pods)]
+        command = [*fixed, *trial.options]
+        places = [os.path.join(directory, f"pod{number}") for number in range(trial.pods)]
+        pods = [Pod(trial, place, command, server.credentials, dice) for place in places]
         try:
             _play(pods, proxy, ending, dice, style)
             _judge(trial, pods, server.objects(bucket), compress, style == "constant")
