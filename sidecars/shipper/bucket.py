@@ -28,7 +28,7 @@ __all__ = ["CHUNK_KEY", "LINES_KEY", "Bucket", "Conflict", "Corrupted", "Failed"
 
 # Metadata of each object: the chunk that it is, and the number of its lines.
 CHUNK_KEY, LINES_KEY = "sidecars-chunk", "sidecars-lines"
-CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 60.0
+TIMEOUT = 60.0
 
 _CONNECTIONS = 64
 _PIECE = 256 << 10
@@ -48,20 +48,14 @@ _PROBE = ".sidecars-probe-"
 
 
 class Bucket:
-    """A bucket at a destination. Its methods may be called from several threads; timeouts are in seconds.
+    """A bucket at a destination. Its methods may be called from several threads. All raise Failed.
 
-    All raise Failed: Taken, Conflict and Corrupted where they say so.
+    `timeout` is how many seconds the server may take to answer, or to read on; to connect, it has 5 of them.
     """
 
-    def __init__(
-        self,
-        destination: Destination,
-        *,
-        connect_timeout: float = CONNECT_TIMEOUT,
-        read_timeout: float = READ_TIMEOUT,
-    ) -> None:
+    def __init__(self, destination: Destination, *, timeout: float = TIMEOUT) -> None:
         self._destination = destination
-        self._timeouts = {"connect_timeout": connect_timeout, "read_timeout": read_timeout}
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._client: Any = None
         self._rights: Rights | None = None
@@ -237,13 +231,15 @@ class Bucket:
         import boto3
         from botocore.config import Config
 
+        from sidecars.shipper import connections
         from sidecars.shipper.credentials import Rights
 
+        connections.use()
         place = self._destination
         if not place.verify:
             # It was asked for, and would be said with each connection.
             warnings.filterwarnings("ignore", message="Unverified HTTPS request")
-        self._rights = Rights(place, Config(**self._timeouts, **_config(place)))
+        self._rights = Rights(place, Config(**_config(place, self._timeout)))
         session = boto3.Session(botocore_session=self._rights.session())
         s3 = {"addressing_style": place.addressing, "use_accelerate_endpoint": place.accelerate}
         own = Config(s3=s3, use_dualstack_endpoint=place.dual_stack or None)
@@ -254,9 +250,11 @@ class Bucket:
             raise WrongSettings(f"{error}; correct the endpoint or the region") from error
 
 
-def _config(place: Destination) -> dict[str, Any]:
+def _config(place: Destination, timeout: float) -> dict[str, Any]:
     """Give what every client is like, also the one that asks for a role."""
     return {
+        "connect_timeout": timeout,
+        "read_timeout": timeout,
         "retries": {"total_max_attempts": 1, "mode": "standard"},
         "max_pool_connections": _CONNECTIONS,
         "tcp_keepalive": True,

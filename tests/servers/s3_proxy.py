@@ -33,12 +33,13 @@ FAULTS = {
     "cut": "close the connection in the middle of the request's body; pass nothing on",
     "lose": "pass it on, and close the connection without an answer",
     "corrupt": "change a byte of the body; what has a Content-MD5 is then refused as S3 does, unless --unnoticed",
+    "pause": "wait for --delay seconds in the middle of the body",
     "stall": "wait for --delay seconds before it is passed on",
     "slow": "read the body at --rate bytes a second",
     "unconditional": "pass it on without If-None-Match, as an endpoint that ignores conditional writes",
 }
 # These go together with others; of the rest the first one that matches is committed alone.
-ADDED = ("slow", "unconditional")
+ADDED = ("pause", "slow", "unconditional")
 # S3's errors, in its words.
 ANSWERS = {
     "AccessDenied": (403, "Access Denied"),
@@ -56,7 +57,7 @@ ANSWERS = {
 # What an S3 in bad weather does; each is followed by success if it is tried again.
 RANDOM: tuple[tuple[str, dict[str, Any]], ...] = (
     *(("refuse", {"code": code}) for code in ANSWERS if code not in ("NoSuchBucket", "NotImplemented")),
-    ("cut", {}), ("cut", {}), ("cut", {}), ("corrupt", {}), ("stall", {"delay": 0.2}), ("slow", {"rate": 1e6}),
+    ("cut", {}), ("cut", {}), ("cut", {}), ("corrupt", {}), ("pause", {"delay": 0.2}), ("stall", {"delay": 0.2}),
     *[("lose", {})] * 6,
 )  # fmt: skip
 NOT_PASSED_ON = ("connection", "keep-alive", "proxy-connection", "expect", "transfer-encoding", "te", "upgrade")
@@ -98,7 +99,7 @@ class Fault:
         """Whether it is to be committed with this request."""
         if self.committed >= self.times or time.monotonic() > self._ends:
             return False
-        if self.kind in ("corrupt", "slow") and not request.length:
+        if self.kind in ("corrupt", "pause", "slow") and not request.length:
             return False
         if self.kind == "unconditional" and "if-none-match" not in request.headers:
             return False
@@ -320,20 +321,23 @@ class Connection(BaseHTTPRequestHandler):
         self._answer(request, *fault.answer())
 
     def _body(self, request: Request, faults: dict[str, Fault]) -> bytearray:
-        """Read the body, in pieces: slowly, or only the half of it."""
+        """Read the body: slowly, with a pause, or only the half of it."""
         if request.headers.get("expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
-        wanted = request.length // 2 if "cut" in faults else request.length
-        body = bytearray()
-        while len(body) < wanted:
-            piece = self.rfile.read(min(PIECE, wanted - len(body)))
+        body = self._read(bytearray(), request.length // 2, faults)
+        if "cut" in faults or ("pause" in faults and self.server.proxy.ending.wait(faults["pause"].delay)):
+            raise Closed
+        self._read(body, request.length, faults)
+        request.body = bytes(body[:KEPT_BODY])
+        return body
+
+    def _read(self, body: bytearray, length: int, faults: dict[str, Fault]) -> bytearray:
+        while len(body) < length:
+            piece = self.rfile.read(min(PIECE, length - len(body)))
             if not piece or ("slow" in faults and self.server.proxy.ending.wait(len(piece) / faults["slow"].rate)):
                 raise Closed
             body += piece
-        request.body = bytes(body[:KEPT_BODY])
-        if "cut" in faults:
-            raise Closed
         return body
 
     def _passed_on(self, request: Request, body: bytearray, unconditional: bool) -> tuple[int, dict[str, str], bytes]:

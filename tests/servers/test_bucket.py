@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 import trustme
 
 from sidecars.core.units import Secret
+from sidecars.shipper import connections
 from sidecars.shipper.bucket import CHUNK_KEY, LINES_KEY, Bucket, Conflict, Corrupted, Failed, Taken
 from sidecars.shipper.plan import Credentials, Destination
 from tests.servers.s3 import S3
@@ -235,18 +238,48 @@ def test_after_a_lost_answer_the_same_key_is_taken_by_ourselves(proxy, bucket, f
 
 def test_a_server_that_does_not_answer_in_time_has_a_timeout(proxy, bucket, file):
     proxy.fault("stall", delay=60)
-    error = failed(Bucket(to(proxy, bucket), read_timeout=0.2), file)
+    error = failed(Bucket(to(proxy, bucket), timeout=0.2), file)
     assert (error.code, error.permanent, error.outcome_known) == ("timeout", False, False)
     assert "no answer from 127.0.0.1:" in str(error)
 
 
-def test_a_server_that_stops_reading_has_a_timeout(proxy, bucket, tmp_path):
-    large = tmp_path / "large"
-    with large.open("wb") as file:
+@pytest.fixture
+def large(tmp_path):
+    """More than the buffers of two sockets hold."""
+    path = tmp_path / "large"
+    with path.open("wb") as file:
         file.truncate(32 << 20)
+    return path
+
+
+def test_a_server_that_stops_reading_has_a_timeout(proxy, bucket, large):
     proxy.fault("slow", rate=1)
-    error = failed(Bucket(to(proxy, bucket), connect_timeout=0.3, read_timeout=0.3), large, length=32 << 20)
+    error = failed(Bucket(to(proxy, bucket), timeout=0.3), large, length=32 << 20)
     assert (error.code, error.outcome_known) == ("timeout", False)
+
+
+def test_a_server_that_reads_on_after_longer_than_it_may_take_to_connect_gets_it_all(
+    s3, proxy, bucket, large, monkeypatch
+):
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
+    proxy.fault("pause", delay=0.6)
+    put(Bucket(to(proxy, bucket)), large, length=32 << 20)
+    assert s3.objects(bucket) == {"a.gz": bytes(32 << 20)}
+
+
+def test_a_server_that_is_not_there_is_given_up_soon(bucket, file, monkeypatch):
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
+    with contextlib.ExitStack() as open_sockets:
+        full = open_sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        # The queue of those who wait to be accepted takes one: the next is not answered, as by a host that is down.
+        for _ in range(2):
+            client = open_sockets.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        place = Destination(bucket=bucket, endpoint=f"http://127.0.0.1:{full.getsockname()[1]}", credentials=ANY)
+        with ThreadPoolExecutor(1) as pool:
+            error = pool.submit(failed, Bucket(place), file).result(timeout=20)
+    assert (error.code, error.permanent, error.outcome_known) == ("timeout", False, True)
 
 
 def test_an_object_that_arrived_changed_is_corrupted(s3, proxy, bucket, file):
@@ -537,10 +570,7 @@ def test_amazons_endpoints_are_known(proxy, file, more, host):
 # What it costs
 
 
-def test_boto3_is_imported_with_the_first_request_and_no_body_is_held_in_memory(s3, bucket, tmp_path):
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.truncate(64 << 20)
+def test_boto3_is_imported_with_the_first_request_and_no_body_is_held_in_memory(s3, bucket, large):
     program = f"""
 import re, sys
 from sidecars.core.units import Secret
@@ -557,7 +587,7 @@ def put(key, length):
 put("small", 1)
 assert "boto3" in sys.modules
 before = most()
-put("large", 64 << 20)
+put("large", 32 << 20)
 assert most() - before < 8, (before, most())
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
