@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
@@ -17,8 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecars.core.declaration import declared
 from sidecars.core.settings import load
-from sidecars.tailer.settings import PREFIX, PROG, Settings
-from tests.manifests.documents import containers, pods
+from sidecars.shipper import settings as shipper
+from sidecars.shipper.points import Point
+from sidecars.tailer import settings as tailer
+from tests.manifests import documents
+from tests.servers.s3 import S3
 from tests.unit.core.running import Running
 
 ROOT = Path(__file__).parents[2]
@@ -28,9 +33,47 @@ PAGES = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part in HIDDEN for part in path.relative_to(ROOT).parts)
 )
-TAILER = ROOT / "docs" / "log-tailer.md"
 # Flags of every program of ours that are questions and no settings.
 NO_SETTINGS = {"--config", "--check-config", "--version", "--help"}
+# What a pod is told by the downward API.
+POD = {"POD_NAME": "web-0", "POD_NAMESPACE": "shop", "NODE_NAME": "node-1"}
+
+
+class Program(NamedTuple):
+    """A program that has a page: the module with its settings, and what it cannot start without."""
+
+    settings: Any
+    needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.settings.PROG)
+
+    @property
+    def page(self) -> Path:
+        return ROOT / "docs" / f"{self.name}.md"
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", str(self.settings.__name__).removesuffix(".settings"))
+
+    def load(self, *arguments: str) -> object:
+        """The settings that it makes of these arguments; raises WrongSettings."""
+        module = self.settings
+        return load(module.Settings, prog=module.PROG, prefix=module.PREFIX, argv=arguments, environ=POD)
+
+
+PROGRAMS = {each.name: each for each in (Program(tailer), Program(shipper, ("--bucket", "logs")))}
+
+
+def named(value: Block | Path | Program) -> str:
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else value.name
+
+
+def spoken_of(page: Path) -> list[Program]:
+    """The programs that a page may speak of: its own, if it is one's."""
+    own = PROGRAMS.get(page.stem)
+    return [own] if own else list(PROGRAMS.values())
 
 
 class Block(NamedTuple):
@@ -52,10 +95,6 @@ def blocks(*languages: str) -> list[Block]:
         for match in re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     ]
     return [block for block in found if block.language in languages]
-
-
-def named(value: Block | Path) -> str:
-    return value.name if isinstance(value, Block) else str(value.relative_to(ROOT))
 
 
 def anchors(page: Path) -> set[str]:
@@ -102,13 +141,15 @@ def test_every_make_target_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_flag_and_variable_of_log_tailer_exists(page: Path) -> None:
-    settings = list(declared(Settings, PREFIX))
+def test_every_flag_and_variable_of_a_program_exists(page: Path) -> None:
+    modules = [program.settings for program in spoken_of(page)]
+    settings = [setting for module in modules for setting in declared(module.Settings, module.PREFIX)]
     flags = {setting.flag for setting in settings} | {f"{setting.flag}-file" for setting in settings} | NO_SETTINGS
     used = {flag for text in code(page) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
     assert used <= flags
+    prefixes = "|".join(program.settings.PREFIX for program in PROGRAMS.values())
     variables = {name for setting in settings for name in setting.variables}
-    assert set(re.findall(r"\bTAILER_[A-Z_]+\b", page.read_text())) <= variables
+    assert set(re.findall(rf"\b(?:{prefixes})[A-Z_]+\b", page.read_text())) <= variables
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=named)
@@ -117,61 +158,77 @@ def test_every_yaml_is_what_it_says(block: Block, tmp_path: Path) -> None:
         if "apiVersion" in document:
             for version in ("1.29", kubernetes_validate.latest_version()):
                 kubernetes_validate.validate(document, version, strict=True)
-        for arguments in commands(document):
-            tailer(*arguments)
+        for program, arguments in commands(document):
+            program.load(*arguments)
         if "sources" in document or "outputs" in document:
             (tmp_path / "config.yaml").write_text(block.text)
-            tailer("--config", str(tmp_path / "config.yaml"))
+            (program,) = spoken_of(block.page)
+            program.load("--config", str(tmp_path / "config.yaml"))
 
 
-def commands(document: dict[str, Any]) -> Iterator[list[str]]:
-    """The arguments of each log-tailer in a manifest or compose file; at least one."""
+def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str]]]:
+    """Each program of ours in a manifest or compose file, with its arguments; at least one."""
     if "apiVersion" in document:
-        found = [each.spec["args"] for pod in pods([document]) for each in containers(pod) if each.tails]
+        found = [(each.sidecar, each.spec["args"]) for each in documents.sidecars([document])]
     elif "services" in document:
-        found = [each["command"] for each in document["services"].values() if "/log-tailer" in each["image"]]
+        services = document["services"].values()
+        found = [(each["image"].rpartition("/")[2], each["command"]) for each in services]
     else:
         return
-    assert found
-    yield from found
+    ours = [(PROGRAMS[name], arguments) for name, arguments in found if name in PROGRAMS]
+    assert ours
+    yield from ours
 
 
-def tailer(*arguments: str) -> Settings:
-    """The settings that log-tailer makes of these arguments; raises WrongSettings."""
-    return load(Settings, prog=PROG, prefix=PREFIX, argv=arguments, environ={})
-
-
-def test_every_example_says_what_comes_out(tmp_path: Path) -> None:
-    environ = {
-        **os.environ,
-        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
-        "TAILER_ADMIN": "off",
-        "TAILER_STATE_DIR": "off",
-    }
-    examples = [example for block in blocks("console") for example in re.split(r"(?m)^\$ ", block.text)[1:]]
+@pytest.mark.parametrize("page", sorted({block.page for block in blocks("console")}), ids=named)
+def test_every_example_says_what_comes_out(page: Path, tmp_path: Path) -> None:
+    texts = [block.text for block in blocks("console") if block.page == page]
+    examples = [example for text in texts for example in re.split(r"(?m)^\$ ", text)[1:]]
     assert len(examples) > 5
-    for example in examples:
-        command, _, expected = example.partition("\n")
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
-        )
-        assert (done.returncode, timeless(done.stdout).rstrip("\n")) == (0, timeless(expected).rstrip("\n")), command
+    with environment(page) as environ:
+        for example in examples:
+            command, _, expected = example.partition("\n")
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+            )
+            said = (done.returncode, timeless(done.stdout).rstrip("\n"))
+            assert said == (0, timeless(expected).rstrip("\n")), f"{command}\n{done.stderr}"
+
+
+@contextlib.contextmanager
+def environment(page: Path) -> Iterator[dict[str, str]]:
+    """The variables of a page's examples: those it exports, with a real S3 server for that on port 9000."""
+    environ = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+    for program in PROGRAMS.values():
+        environ |= {f"{program.settings.PREFIX}ADMIN": "off", f"{program.settings.PREFIX}STATE_DIR": "off"}
+    shown = "".join(block.text for block in blocks("sh") if block.page == page)
+    words = [word for line in re.findall(r"(?m)^export (.*)", shown) for word in shlex.split(line, comments=True)]
+    exported = dict(word.split("=", 1) for word in words)
+    with S3() if exported else contextlib.nullcontext() as server:
+        if server:
+            exported = {
+                name: value.replace("http://127.0.0.1:9000", server.endpoint) for name, value in exported.items()
+            }
+            # The demo's own default is that port.
+            exported["DEMO_OBJECTS_ENDPOINT"] = server.endpoint
+        yield environ | exported
 
 
 def timeless(text: str) -> str:
-    return re.sub(r'"time":"[^"]*"', '"time":"..."', text)
+    return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "...", text)
 
 
-class Tailer(Running):
-    """log-tailer as its operator starts it."""
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=named)
+def test_the_metrics_are_those_of_the_program(program: Program, tmp_path: Path) -> None:
+    told = {name.strip("`"): (kind, labels) for name, kind, labels, _ in table(program.page, "metric")}
 
-    command = (sys.executable, "-m", "sidecars.tailer")
-    prefix = PREFIX
+    class Started(Running):
+        command = program.command
+        prefix = program.settings.PREFIX
 
-
-def test_the_metrics_are_those_of_the_program(tmp_path: Path) -> None:
-    told = {name.strip("`"): (kind, labels) for name, kind, labels, _ in table(TAILER, "metric")}
-    with Tailer(str(tmp_path), environ={"TAILER_ADMIN": "127.0.0.1:0", "TAILER_STATE_DIR": "off"}) as process:
+    logs, state = tmp_path / "logs", tmp_path / "state"
+    logs.mkdir()
+    with Started(str(logs), *program.needs, "--state-dir", str(state), "--admin", "127.0.0.1:0") as process:
         process.wait_for("watching")
         status, text = process.ask("/metrics")
     assert status == 200
@@ -190,11 +247,17 @@ def test_the_metrics_are_those_of_the_program(tmp_path: Path) -> None:
                 assert set(labels.split(", ")) - {""} == set(sample.labels), name
 
 
-def test_every_message_in_the_troubleshooting_table_is_one_of_the_program() -> None:
-    source = "\n".join(path.read_text() for path in (ROOT / "sidecars").rglob("*.py"))
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=named)
+def test_every_message_in_the_troubleshooting_table_is_one_of_the_program(program: Program) -> None:
+    folders = (ROOT / "sidecars" / "core", Path(program.settings.__file__).parent)
+    source = "\n".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     # A text that goes on in the next line of the source.
     source = re.sub(r'"\s*\n\s*f?"', "", source)
-    messages = [cell for cell, *_ in table(TAILER, "message")]
+    messages = [cell for cell, *_ in table(program.page, "message")]
     texts = [match[1] for cell in messages if (match := re.match(r"`([^`]+)`", cell))]
     assert len(texts) > 15
     assert [text for text in texts if text not in source] == []
+
+
+def test_every_point_at_which_s3_shipper_may_be_killed_is_on_its_page() -> None:
+    assert [cell.strip("`") for cell, *_ in table(PROGRAMS["s3-shipper"].page, "after")] == list(get_args(Point))
