@@ -293,6 +293,16 @@ def test_an_object_that_arrived_changed_is_corrupted(s3, proxy, bucket, file):
     assert s3.objects(bucket) == {"a.gz": b"0123456789" * 20_000}
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"ETag": '"0-1"'}, {"ETag": f'"{"0" * 32}"', "x-amz-server-side-encryption": "aws:kms"}],
+    ids=["another-digest", "kms"],
+)
+def test_an_etag_that_is_no_md5_is_not_compared(proxy, bucket, file, headers):
+    proxy.fault("refuse", status=200, body=b"", headers=headers)
+    put(Bucket(to(proxy, bucket)), file)
+
+
 def test_what_the_server_finds_changed_is_refused_and_may_be_tried_again(s3, proxy, bucket, file):
     proxy.fault("corrupt", times=1)
     error = failed(Bucket(to(proxy, bucket)), file)
