@@ -71,6 +71,7 @@ class Trial:
     seed: int
     kinds: list[str] = field(default_factory=list)
     pods: int = 1
+    style: str = "numbered"
     options: list[str] = field(default_factory=list)
     faulty: bool = False
     written: int = 0
@@ -109,6 +110,10 @@ class Pod:
         self.process: subprocess.Popen[bytes] | None = None
         self.writers: list[subprocess.Popen[bytes]] = []
         self.counts: list[int] = []
+        # Chunks of small members take some seconds: these are the points that only they reach.
+        trickling = trial.style == "trickling"
+        self.pace = 3.0 if trickling else 1.0
+        self.points = (*POINTS, "", *(("chunk made whole", "whole recorded") * 3 if trickling else ()))
 
     def start(self, crash: str = "") -> None:
         """Start the shipper; with a point, it kills itself there."""
@@ -131,10 +136,10 @@ class Pod:
                     return
             time.sleep(0.02)
 
-    def write(self, seconds: float, pause: float, style: str) -> None:
+    def write(self, seconds: float, pause: float) -> None:
         """Let the applications write."""
         for index, kind in enumerate(self.trial.kinds):
-            words = [f"w{index}", kind, self.logs, str(seconds), str(pause), str(self.dice.random()), style]
+            words = [f"w{index}", kind, self.logs, str(seconds), str(pause), str(self.dice.random()), self.trial.style]
             command = [sys.executable, HERE, "write", *words]
             self.writers.append(subprocess.Popen(command, stdout=subprocess.PIPE))
 
@@ -143,7 +148,7 @@ class Pod:
         while any(writer.poll() is None for writer in self.writers):
             assert self.process
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(self.dice.uniform(0.2, 2.5))
+                self.process.wait(self.dice.uniform(0.2, 2.5) * self.pace)
             if self.process.poll() is None:
                 self.process.kill()
                 self.process.wait()
@@ -153,7 +158,7 @@ class Pod:
                 self.trial.complaint = f"ended by itself with {self.process.returncode}"
             self.trial.killed += 1
             time.sleep(self.dice.choice((0.0, 0.1, 0.3)))
-            self.start(self.dice.choice((*POINTS, "")))
+            self.start(self.dice.choice(self.points))
 
     def finish(self) -> None:
         """Let the shipper ship the rest and end; it must be content."""
@@ -186,7 +191,7 @@ def run(seed: int, server: Server, *, keep_files: bool = False) -> Trial:
     bucket = f"torture-{uuid.uuid4().hex[:12]}"
     server.make(bucket)
     directory = tempfile.mkdtemp(prefix="shipper-torture-")
-    compress, style = _throw(trial, dice)
+    compress = _throw(trial, dice)
     with contextlib.ExitStack() as ending:
         proxy = ending.enter_context(S3Proxy(server.endpoint))
         if trial.faulty:
@@ -196,8 +201,8 @@ def run(seed: int, server: Server, *, keep_files: bool = False) -> Trial:
         places = [os.path.join(directory, f"pod{number}") for number in range(trial.pods)]
         pods = [Pod(trial, place, command, server.credentials, dice) for place in places]
         try:
-            _play(pods, proxy, ending, dice, style)
-            _judge(trial, pods, server.objects(bucket), compress, style == "constant")
+            _play(pods, proxy, ending, dice)
+            _judge(trial, pods, server.objects(bucket), compress)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             trial.complaint = f"{type(error).__name__}: {error}"
     if keep_files or not trial.passed:
@@ -208,29 +213,30 @@ def run(seed: int, server: Server, *, keep_files: bool = False) -> Trial:
     return trial
 
 
-def _throw(trial: Trial, dice: random.Random) -> tuple[str, str]:
-    """Decide what the trial is like; give the compression and what the lines are like."""
+def _throw(trial: Trial, dice: random.Random) -> str:
+    """Decide what the trial is like; give the compression."""
     trial.kinds = [dice.choice(KINDS) for _ in range(dice.randrange(1, 4))]
     trial.pods = dice.choice((1, 1, 1, 2))
     trial.faulty = dice.random() < 0.6
-    style = dice.choice(("numbered", "numbered", "constant", "trickling"))
+    trial.style = dice.choice(("numbered", "numbered", "constant", "trickling"))
     compress = dice.choice(("gzip", "gzip", "zstd", "none"))
-    trial.options = ["--compress", compress, "--slice", dice.choice(("1s", "3s", "300s"))]
+    slices = ("3s",) if trial.style == "trickling" else ("1s", "3s", "300s")
+    trial.options = ["--compress", compress, "--slice", dice.choice(slices)]
     trial.options += ["--chunk-size", dice.choice(("20KiB", "300KiB", "64MiB")), "--tag", "a.b", "--prefix", "p/"]
     if key := dice.choice(FORMATS):
         trial.options += ["--key-format", key]
     if dice.random() < 0.3:
         trial.options += ["--chunk-age", "700ms"]
-    return compress, style
+    return compress
 
 
-def _play(pods: list[Pod], proxy: S3Proxy, ending: contextlib.ExitStack, dice: random.Random, style: str) -> None:
+def _play(pods: list[Pod], proxy: S3Proxy, ending: contextlib.ExitStack, dice: random.Random) -> None:
     for pod in pods:
         ending.callback(pod.end)
         # What is rotated away before the very first look is nobody's: the first start is left alone.
         pod.start()
         pod.watching()
-        pod.write(dice.uniform(2.0, 5.0), dice.choice((0.05, 0.2, 0.8)), style)
+        pod.write(dice.uniform(2.0, 5.0) * pod.pace, dice.choice((0.05, 0.2, 0.8)))
     for pod in pods:
         pod.torment()
     proxy.recover()
@@ -244,8 +250,9 @@ def _keep(objects: dict[str, bytes], directory: str) -> None:
             file.write(data)
 
 
-def _judge(trial: Trial, pods: list[Pod], objects: dict[str, bytes], compress: str, constant: bool) -> None:
+def _judge(trial: Trial, pods: list[Pod], objects: dict[str, bytes], compress: str) -> None:
     seen: Counter[bytes] = Counter()
+    constant = trial.style == "constant"
     trial.objects = len(objects)
     for key, data in objects.items():
         for line in _plain(data, compress).splitlines():
