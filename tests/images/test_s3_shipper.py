@@ -121,12 +121,12 @@ def test_a_chunk_goes_when_its_time_has_come_and_memory_stays_within_its_budget(
 
 def test_killed_and_restarted_it_goes_on_where_it_was(logs, state, bucket, ship):
     (logs / "a.log").write_bytes(b"one\n")
-    container = ship(mounts=state).wait_until_ready()
-    container.wait_for(lambda: "\nshipper_pending_bytes 0" not in container.get("/metrics")[1], "take the line")
-    container.kill(signal="SIGKILL")
-    container.wait()
+    container = ship("--chunk-age", "1s", mounts=state).wait_until_ready()
+    container.wait_for(bucket.objects, "upload")
     with open(logs / "a.log", "ab") as file:
         file.write(b"two\n")
+    container.kill(signal="SIGKILL")
+    container.wait()
     container.start()
     container.wait_until_ready()
     container.kill(signal="SIGTERM")
