@@ -43,7 +43,7 @@ class Share(str):
 
     def of(self, whole: int) -> int:
         """Give it in bytes, of a volume of so many."""
-        return int(whole * float(self[:-1]) / 100) if self.endswith("%") else Bytes.read(self)
+        return int(whole * float(self[:-1]) / 100) if self.endswith("%") else int(Bytes.read(self))
 
 
 class Source(Part, frozen=True):
