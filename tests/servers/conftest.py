@@ -104,11 +104,11 @@ def shipper(stored: Bucket, state: Path) -> Iterator[Callable[..., Shipper]]:
     """Start an s3-shipper with that bucket and that state directory; it is killed if it runs still after the test."""
     from tests.servers.shipping import Shipper
 
-    where = {"SHIPPER_BUCKET": stored.name, "SHIPPER_ENDPOINT": stored.server.endpoint, "SHIPPER_STATE_DIR": str(state)}
+    where = {"SHIPPER_BUCKET": stored.name, "SHIPPER_ENDPOINT": stored.server.endpoint}
     with contextlib.ExitStack() as running:
 
         def shipper(*arguments: Any, environ: dict[str, str] | None = None, **options: Any) -> Shipper:
-            known = {"stored": lambda: stored.objects, "environ": {**where, **(environ or {})}}
+            known = {"stored": lambda: stored.objects, "state": state, "environ": {**where, **(environ or {})}}
             return running.enter_context(Shipper(*arguments, **{**known, **options}))
 
         yield shipper

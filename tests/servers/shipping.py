@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
+import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, ClassVar
 
 import zstandard
 
+from sidecars.shipper.points import Point
 from tests.servers.process import Sidecar
 from tests.servers.s3 import S3
 
@@ -22,19 +26,34 @@ RIGHTS = {
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+CRASHING = os.path.join(os.path.dirname(__file__), "shipper_crashing.py")
+# In the name of what a shipper tries an endpoint with.
 PROBE = ".sidecars-probe-"
 
 
 class Shipper(Sidecar):
-    """s3-shipper with these arguments. `stored` is asked for what has arrived, when something does not happen."""
+    """s3-shipper with these arguments; with `crash_at`, it kills itself when it gets to a point for the nth time.
+
+    `stored` is asked for what has arrived, when something does not happen.
+    """
 
     command: ClassVar[Sequence[str]] = (sys.executable, "-m", "sidecars.shipper")
     prefix: ClassVar[str] = "SHIPPER_"
     defaults: ClassVar[dict[str, str]] = {**RIGHTS, "SHIPPER_ADMIN": "127.0.0.1:0", "SHIPPER_QUIET": "0.1s"}
 
-    def __init__(self, *arguments: str | Path, stored: Callable[[], object] = dict, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: str | Path,
+        state: Path,
+        stored: Callable[[], object] = dict,
+        crash_at: tuple[Point, int] | None = None,
+        **options: Any,
+    ) -> None:
         self._stored = stored
-        super().__init__(*arguments, **options)
+        self.state = state
+        if crash_at:
+            self.command = (sys.executable, CRASHING, *map(str, crash_at))
+        super().__init__("--state-dir", state, *arguments, **options)
 
     def written(self) -> bytes:
         return repr(self._stored())[-500:].encode()
@@ -56,8 +75,9 @@ class Shipper(Sidecar):
         self.process.wait()
 
     def until_kept(self, lines: int) -> None:
-        """Wait until its chunks hold so many lines on disk."""
-        self.until(lambda: sum(row["lines"] for row in self.status()["tables"]["chunks"]) == lines)
+        """Wait until its chunks hold so many lines, and the ledger says so: a kill changes nothing of it."""
+        with contextlib.closing(sqlite3.connect(self.state / "ledger.sqlite3")) as ledger:
+            self.until(lambda: ledger.execute("SELECT SUM(lines) FROM chunks").fetchone() == (lines,))
 
     def status(self) -> dict[str, Any]:
         """What the status page shows."""
