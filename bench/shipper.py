@@ -171,12 +171,13 @@ def sources() -> None:
         common = ["--bucket", _bucket(server), "--endpoint", server.endpoint, "--state-dir", f"{directory}/state"]
         with _running(logs, *common, "--tag", "*", "--slice", "5s") as process:
             grown: list[float] = []
-            for second in range(12):
+            descriptors = 0
+            for _ in range(12):
                 for file in files:
                     file.write(b"2026-11-23T10:00:00Z a line of some length, as logs have them\n" * 20)
                 time.sleep(1)
                 grown.append(process.memory_info().rss / 2**20)
-                descriptors = process.num_fds() if second == 0 else max(descriptors, process.num_fds())
+                descriptors = max(descriptors, process.num_fds())
         for file in files:
             file.close()
     rows = [["descriptors at most", descriptors, "400 and the process's own"], ["MiB after 6 s", f"{grown[5]:.1f}", ""],
@@ -195,8 +196,8 @@ def objects() -> None:
         bucket = _bucket(server)
         log = os.path.join(directory, "app.log")
         key = "%{path}%{time_slice}_%{index}.%{file_extension}"
-        options = ["--bucket", bucket, "--endpoint", proxy.endpoint, "--state-dir", f"{directory}/state", "--slice", "1h",
-                   "--chunk-size", "20KiB", "--compress", "none", "--key-format", key]  # fmt: skip
+        options = ["--bucket", bucket, "--endpoint", proxy.endpoint, "--state-dir", f"{directory}/state"]
+        options += ["--slice", "1h", "--chunk-size", "20KiB", "--compress", "none", "--key-format", key]
         with _running(log, *options):
             for share in (100, 200, 400):
                 before = len(proxy.requests)
