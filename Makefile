@@ -32,7 +32,8 @@ torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the s
 	  $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2 --forward; } | tee bench/results/torture.md
 	$(bin)/python tests/servers/shipper_torture.py --seeds $$((2 * $(SEEDS))) --jobs 2 | tee bench/results/torture-shipper.md
 
-slow: .venv/dev  ## what takes long and rarely breaks: each image built twice must be the same bytes
+slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's radosgw; each image built twice is the same bytes
+	$(bin)/python tests/slow/radosgw_shipper.py | tee bench/results/radosgw.md
 	images/twice
 
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has

@@ -13,16 +13,25 @@ PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "radosgw")
 PATIENCE = 60.0
 
 
+class NotStarted(Exception):  # noqa: N818
+    """It does not serve; the script has said why, on stderr."""
+
+
 class Radosgw(Server):
-    """Serves from the moment it is made, which takes minutes when its image is not there yet; nothing is left."""
+    """Serves from the moment it is made, which takes a minute when its image is not there yet; nothing is left.
+
+    version  "ceph version 16.2.15 (...) pacific (stable)"
+    """
 
     def __init__(self) -> None:
         self._process = subprocess.Popen([PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             assert self._process.stdout
             answer = self._process.stdout.readline()
-            assert answer, "radosgw did not start; it has said why"
+            if not answer:
+                raise NotStarted("radosgw does not serve")
             said = json.loads(answer)
+            self.version = str(said["version"])
             key = said["user"]["keys"][0]
             keys = {"aws_access_key_id": key["access_key"], "aws_secret_access_key": key["secret_key"]}
             super().__init__(said["endpoint"], keys)
