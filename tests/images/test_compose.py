@@ -83,7 +83,7 @@ def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
     """With curl, the head of the file says; it signs as boto3 does."""
     server = f"http://127.0.0.1:{ports['S3_PORT']}"
     deadline = time.monotonic() + 40
-    while not (keys := re.findall("<Key>(demo/[^<]+)</Key>", fetched(f"{server}/logs?list-type=2").decode())):
+    while not (keys := re.findall(r"<Key>(demo/[^<]+\.gz)</Key>", fetched(f"{server}/logs?list-type=2").decode())):
         assert time.monotonic() < deadline, up("logs", "--no-color", "s3-shipper")
         time.sleep(0.2)
     names = {"aws_access_key_id": "demo", "aws_secret_access_key": "demo-secret"}
