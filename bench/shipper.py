@@ -73,7 +73,7 @@ def throughput() -> None:
         rows,
     )
     ours = figures["s3-shipper --once"]["wall"]
-    print(f"\n{wall / ours:.1f} times sooner than Fluent Bit (goal 5), {ours / bare['wall']:.2f} of the bare time (goal 2)")
+    print(f"\n{wall / ours:.1f} times sooner than Fluent Bit (goal 5), {ours / bare['wall']:.2f} of bare (goal 2)")
     measure.save("shipper", {"throughput": figures, "fluent_bit_calibrated": wall})
 
 
@@ -97,6 +97,11 @@ def _bucket(server: S3) -> str:
     bucket = f"bench-{uuid.uuid4().hex[:8]}"
     server.make(bucket)
     return bucket
+
+
+def _stored(server: S3, bucket: str) -> int:
+    """Count the objects, without the one that tries whether the endpoint honours conditions."""
+    return sum("probe" not in key for key in server.keys(bucket))
 
 
 def _ship(log: str, directory: str, server: S3, size: int, *options: str) -> dict[str, float]:
@@ -146,7 +151,7 @@ def memory() -> None:
             before = process.memory_info().rss / 2**20
             with open(log, "wb") as file:
                 file.write(b"a line\n")
-            while not server.objects(bucket):
+            while not _stored(server, bucket):
                 time.sleep(0.1)
             time.sleep(0.5)
             after = process.memory_info().rss / 2**20
@@ -199,13 +204,13 @@ def objects() -> None:
         with _running(log, *options):
             for share in (20, 40, 80):
                 before = len(proxy.requests)
-                stored = len(server.objects(bucket))
+                stored = _stored(server, bucket)
                 with open(log, "ab") as file:
                     for _ in range(share):
                         file.write((b"x" * 1023 + b"\n") * 1024)
-                while len(server.objects(bucket)) < stored + share * 0.9:
+                while _stored(server, bucket) < stored + share * 0.9:
                     time.sleep(0.2)
-                made = len(server.objects(bucket)) - stored
+                made = _stored(server, bucket) - stored
                 requests = len(proxy.requests) - before
                 figures[stored] = requests / max(1, made)
                 rows.append([stored, made, f"{requests / max(1, made):.2f}"])
