@@ -44,7 +44,7 @@ class Shipper(Sidecar):
     def __init__(
         self,
         *arguments: str | Path,
-        state: Path,
+        state: Path | None = None,
         stored: Callable[[], object] = dict,
         crash_at: tuple[Point, int] | None = None,
         **options: Any,
@@ -53,7 +53,7 @@ class Shipper(Sidecar):
         self.state = state
         if crash_at:
             self.command = (sys.executable, CRASHING, *map(str, crash_at))
-        super().__init__("--state-dir", state, *arguments, **options)
+        super().__init__(*(("--state-dir", state) if state else ()), *arguments, **options)
 
     def written(self) -> bytes:
         return repr(self._stored())[-500:].encode()
@@ -76,7 +76,7 @@ class Shipper(Sidecar):
 
     def until_kept(self, lines: int) -> None:
         """Wait until its chunks hold so many lines, and the ledger says so: a kill changes nothing of it."""
-        with contextlib.closing(sqlite3.connect(self.state / "ledger.sqlite3")) as ledger:
+        with contextlib.closing(sqlite3.connect(f"{self.state}/ledger.sqlite3")) as ledger:
             self.until(lambda: ledger.execute("SELECT SUM(lines) FROM chunks").fetchone() == (lines,))
 
     def status(self) -> dict[str, Any]:

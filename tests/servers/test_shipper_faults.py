@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.servers.s3_proxy import S3Proxy
-from tests.servers.shipping import Shipper, append, numbered
+from tests.servers.shipping import Bucket, Shipper, append, numbered
 from tests.unit.core.running import free_port
 
 INDEX = "%{path}%{index}.%{file_extension}"
@@ -131,6 +131,15 @@ def test_a_server_that_is_not_there_yet_is_waited_for(ship, logs, stored, s3):
     with S3Proxy(s3.endpoint, port=port):
         shipper.done()
     assert stored.lines == [b"line\n"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PUT"])
+def test_a_bucket_that_could_not_be_made_at_first_is_made_later(shipper, logs, stored, proxy, method):
+    (logs / "a.log").write_bytes(b"line\n")
+    new = f"{stored.name}-new"
+    proxy.fault("refuse", times=1, method=method)
+    shipper("--once", "--create-bucket", f"--bucket={new}", f"--endpoint={proxy.endpoint}", logs / "a.log").done()
+    assert list(Bucket(stored.server, new).objects.values()) == [b"line\n"]
 
 
 # Keys with an index
