@@ -120,7 +120,7 @@ def test_a_chunk_goes_when_its_time_has_come_and_memory_stays_within_its_budget(
 
 
 def has_uploaded(container):
-    """Not by a look into the bucket: before its first upload the shipper tries the endpoint with an object of its own."""
+    """Not by a look into the bucket: before its first upload the shipper tries the endpoint with an empty object."""
     return '\nshipper_objects_total{output="s3"} 1.0' in container.get("/metrics")[1]
 
 
