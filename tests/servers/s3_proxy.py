@@ -302,7 +302,7 @@ class Connection(BaseHTTPRequestHandler):
         body = self._body(request, faults)
         if "stall" in faults and self.server.proxy.ending.wait(faults["stall"].delay):
             raise Closed
-        if "corrupt" in faults:
+        if "corrupt" in faults and body:
             body[len(body) // 2] ^= 1
             digest = base64.b64encode(hashlib.md5(body).digest()).decode()
             if not faults["corrupt"].unnoticed and request.headers.get("content-md5", digest) != digest:
