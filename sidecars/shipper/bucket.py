@@ -228,6 +228,7 @@ class Bucket:
             return self._client
 
     def _connect(self) -> Any:
+
         import boto3
         from botocore.config import Config
 

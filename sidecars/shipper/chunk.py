@@ -21,6 +21,7 @@ class Chunk(msgspec.Struct, eq=False, kw_only=True):
     length      bytes of the file that count: what lies behind them is from a process that died, and is cut off
     raw_bytes, lines, members  what these bytes hold
     unfinished  the inode of the file whose last line in here has not ended, else 0
+    corrupted   its object has arrived otherwise than it was sent, and is to be overwritten
     key, index  where it goes, once that was decided
     """
 
@@ -37,6 +38,7 @@ class Chunk(msgspec.Struct, eq=False, kw_only=True):
     members: int = 0
     unfinished: int = 0
     sealed: bool = False
+    corrupted: bool = False
     key: str | None = None
     index: int | None = None
 

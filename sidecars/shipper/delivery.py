@@ -49,7 +49,6 @@ class Delivery:
         self._made = not output.destination.create_bucket
         self._formats: dict[str, KeyFormat] = {}
         self._conditional: bool | None = None
-        self._corrupted: set[str] = set()
 
     @property
     def bucket(self) -> Bucket:
@@ -88,17 +87,18 @@ class Delivery:
         """Upload under the chunk's key; False when the key is another's."""
         from sidecars.shipper.bucket import Corrupted, Taken
 
-        key, corrupted = chunk.key or "", chunk.id in self._corrupted
-        if not conditional and not corrupted:
+        key = chunk.key or ""
+        if not conditional and not chunk.corrupted:
             owner = self.bucket.owner(key)
             if owner == chunk.id:
                 return True
             if owner is not None and chunk.index is not None:
                 return False
         try:
-            self._put(chunk, conditional=conditional and not corrupted)
+            self._put(chunk, conditional=conditional and not chunk.corrupted)
         except Corrupted:
-            self._corrupted.add(chunk.id)
+            chunk.corrupted = True
+            self._spool.ledger.commit([chunk])
             raise
         except Taken:
             # A key that holds the id can only be taken by ourselves. One that is free again fails, and is tried again.
@@ -106,7 +106,6 @@ class Delivery:
             if owner is None:
                 raise
             return owner == chunk.id
-        self._corrupted.discard(chunk.id)
         return True
 
     def _put(self, chunk: Chunk, *, conditional: bool) -> None:

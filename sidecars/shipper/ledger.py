@@ -109,7 +109,7 @@ class Ledger:
             rows = self._db.execute(f"SELECT {_COLUMNS} FROM chunks ORDER BY opened").fetchall()  # noqa: S608
         chunks = [Chunk(**dict(zip(_FIELDS, row, strict=True))) for row in rows]
         for chunk in chunks:
-            chunk.sealed = bool(chunk.sealed)
+            chunk.sealed, chunk.corrupted = bool(chunk.sealed), bool(chunk.corrupted)
         return chunks
 
     def last_index(self, output: str, key: str) -> int | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
 
+from sidecars.core.declaration import declared
 from sidecars.core.errors import WrongSettings
 from sidecars.core.settings import READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
 from sidecars.shipper.keys import key_format
@@ -23,6 +25,10 @@ From = Literal["start", "end"]
 BodyWord = Literal["text", "json", "out_file"]
 
 _LARGEST_OBJECT = 1 << 30
+# What fluentd's configuration does not say.
+_BESIDE_FLUENTD = ("poll_interval", "watch", "quiet", "once", "fluentd_config", "ignore_unknown", "check")
+# S3's rule for names, and the ARN of an access point. Source: "Bucket naming rules" in the S3 user guide.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]|arn:.+")
 
 
 class Share(str):
@@ -179,12 +185,23 @@ class Settings(Common, frozen=True, kw_only=True):
             return
         self._check_sources()
         self._check_rights()
+        self._check_bucket()
         self._check_objects()
         self.plan()
 
-    def _check_objects(self) -> None:
+    def _check_bucket(self) -> None:
         if not self.bucket:
             raise WrongSettings("--bucket is not set: give it, or set SHIPPER_BUCKET")
+        if not _BUCKET.fullmatch(self.bucket):
+            raise WrongSettings(
+                f"--bucket is {self.bucket!r}, expected a name of 3 to 63 small letters, digits, dots and hyphens"
+            )
+        if self.endpoint and not re.match(r"https?://[^/]", self.endpoint):
+            raise WrongSettings(f"--endpoint is {self.endpoint!r}, expected a URL, as http://{self.endpoint}")
+        if self.kms_key_id and self.encryption != "aws:kms":
+            raise WrongSettings("--kms-key-id is set without --encryption aws:kms; add it, or leave the key out")
+
+    def _check_objects(self) -> None:
         if not 1 <= self.chunk_size <= _LARGEST_OBJECT:
             raise WrongSettings(f"--chunk-size is {self.chunk_size}, expected at most 1GiB: an object is one upload")
         if not self.slice.is_integer():
@@ -193,13 +210,13 @@ class Settings(Common, frozen=True, kw_only=True):
             raise WrongSettings(f"--upload-jobs is {self.upload_jobs}, expected 1 to 64")
         if self.poll_interval < 0.01:
             raise WrongSettings(f"--poll-interval is {self.poll_interval}, expected 10ms or more")
-        if self.kms_key_id and self.encryption != "aws:kms":
-            raise WrongSettings("--kms-key-id is set without --encryption aws:kms; add it, or leave the key out")
 
     def _check_alone(self) -> None:
-        for flag, value in (("PATH", self.paths), ("sources", self.sources), ("--bucket", self.bucket)):
-            if value:
-                raise WrongSettings(f"{flag} and --fluentd-config are both given; fluentd's configuration says it all")
+        for setting in declared(Settings, PREFIX):
+            said_there = setting.help.group in (READ, OBJECTS, BUCKET, RIGHTS) and setting.name not in _BESIDE_FLUENTD
+            if said_there and getattr(self, setting.name) != setting.default:
+                name = setting.flag or setting.help.metavar or setting.key
+                raise WrongSettings(f"{name} and --fluentd-config are both given; fluentd's configuration says it all")
 
     def _check_sources(self) -> None:
         if not self.paths and not self.sources:

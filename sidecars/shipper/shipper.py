@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 
 from sidecars.core.errors import WrongSettings
+from sidecars.core.follow import absent
 from sidecars.core.follow.file import Batch
+from sidecars.core.follow.find import Patterns
 from sidecars.core.follow.follower import Follower, follow
 from sidecars.core.follow.identity import printable
 from sidecars.core.follow.join import Lines, records
@@ -80,6 +82,8 @@ class Shipper:
                 await self._follow(spool, uploads, life)
                 await uploads.idle()
                 working.cancel()
+            if self._settings.once:
+                absent.complain(self._streams, self._follower.unreadable if self._follower else ())
         except BaseExceptionGroup as group:
             raise _first(group) from None
         finally:
@@ -91,7 +95,7 @@ class Shipper:
                 "there is no state directory: chunks must outlive a restart; mount a volume at /state, or --state-dir"
             )
         directory = os.path.abspath(life.state_dir)
-        if any(source.patterns.matches(os.path.join(directory, "x.log")) for source in self._streams):
+        if any(_absolute(stream).matches(os.path.join(directory, "x.log")) for stream in self._plan.streams):
             raise WrongSettings(
                 f"--state-dir {directory} lies where the paths to read find it; choose a directory outside of them"
             )
@@ -231,9 +235,11 @@ class Shipper:
     async def _seal(self, spool: Spool, follower: Follower | None, now: float | None) -> None:
         async with self._turn:
             await asyncio.to_thread(spool.seal, now)
-            if follower is not None:
-                await follower.record()
-            await asyncio.to_thread(spool.settle)
+            try:
+                if follower is not None:
+                    await follower.record()
+            finally:
+                await asyncio.to_thread(spool.settle)
 
     async def _drain(self, spool: Spool, follower: Follower, uploads: Uploads, life: Lifecycle) -> None:
         await life.drain.wait()
@@ -313,6 +319,11 @@ def _row(chunk: Chunk) -> dict[str, object]:
 
 def _source(stream: Stream) -> Source:
     return Source(stream.paths, exclude=stream.exclude, from_end=stream.from_end, records=records(stream.multiline))
+
+
+def _absolute(stream: Stream) -> Patterns:
+    exclude = (os.path.abspath(pattern) if "/" in pattern else pattern for pattern in stream.exclude)
+    return Patterns(tuple(map(os.path.abspath, stream.paths)), tuple(exclude))
 
 
 def _place(output: Output) -> str:

@@ -43,7 +43,7 @@ from sidecars.shipper.plan import Output
 _MEMBER_BYTES = 1 << 20
 # With many tags, this is what all of them may keep in memory before what they have is written.
 _PENDING_BYTES = 4 << 20
-_SPARED_BYTES = 4 << 20
+_SPARED_BYTES = 8 << 20
 
 
 class Line(NamedTuple):
@@ -173,12 +173,12 @@ class Spool:
             alone = sum(len(writer.pending) for writer in self._writers.values()) < _PENDING_BYTES
             for place, writer in list(self._writers.items()):
                 if len(writer.pending) >= (_MEMBER_BYTES if alone else 1):
+                    self._spare_room()
                     self._write(place, writer)
 
     def _write(self, place: tuple[str, str, int], writer: Writer) -> None:
         if not writer.pending:
             return
-        self._spare_room()
         member = writer.compressed()
         output = self._outputs[place[0]]
         if not writer.fits(member, output.layout.chunk_size):
@@ -191,10 +191,13 @@ class Spool:
             self._close(place, writer)
 
     def _spare_room(self) -> None:
-        """Leave the ledger what it needs to record uploads: on a full volume nothing could be freed any more."""
+        """Read no further while the volume has room only for what waits in memory, and for the ledger.
+
+        Both must still be written, or nothing could be sealed, uploaded and freed any more.
+        """
         volume = os.statvfs(self._directory)
         if volume.f_bavail < min(_SPARED_BYTES // volume.f_frsize, volume.f_blocks // 10):
-            raise OSError(errno.ENOSPC, "the volume is full but for what the ledger needs", self._directory)
+            raise OSError(errno.ENOSPC, "the volume is full but for what is read already", self._directory)
 
     def _close(self, place: tuple[str, str, int], writer: Writer) -> None:
         """Let no more lines in; with the next transaction the chunk is sealed."""
@@ -214,11 +217,10 @@ class Spool:
             offsets = encoded(positions, begun)
             for place, writer in list(self._writers.items()):
                 self._write(place, writer)
-            self._record(offsets)
+            changed = [writer for writer in (*self._closing, *self._writers.values()) if writer.dirty]
+            self._record(self._closing, changed, offsets)
 
-    def _record(self, offsets: bytes | None) -> None:
-        closing, writers = self._closing, list(self._writers.values())
-        changed = [writer for writer in (*closing, *writers) if writer.dirty]
+    def _record(self, closing: list[Writer], changed: list[Writer], offsets: bytes | None) -> None:
         self._sync(changed)
         for writer in closing:
             writer.chunk.sealed = True
@@ -231,7 +233,7 @@ class Spool:
         points.reached("ledger committed")
         for writer in changed:
             writer.dirty = False
-        self._closing = []
+        self._closing = [writer for writer in self._closing if writer not in closing]
         for writer in closing:
             writer.close()
             self.sealed(writer.chunk)
@@ -253,20 +255,33 @@ class Spool:
         with self._lock:
             for place, writer in list(self._writers.items()):
                 if self._is_due(place, writer, now):
-                    self._write(place, writer)
+                    self._write_or_leave(place, writer)
                     # What did not fit is in the chunk that follows.
                     last = self._writers.get(place)
-                    if last is not None and self._is_due(place, last, now):
+                    if last is not None and not last.pending and self._is_due(place, last, now):
                         self._close(place, last)
+
+    def _write_or_leave(self, place: tuple[str, str, int], writer: Writer) -> None:
+        """Write what waits; where there is no room, leave it to a chunk that follows: this one can go and make room."""
+        try:
+            self._write(place, writer)
+        except OSError:
+            if self._writers.get(place) is not writer or writer.dirty or not writer.chunk.length:
+                raise
+            following = self._begin(self._outputs[place[0]], place)
+            writer.hand_over(following)
+            self._close(place, writer)
+            self._writers[place] = following
 
     def _is_due(self, place: tuple[str, str, int], writer: Writer, now: float | None) -> bool:
         return now is None or due(writer.chunk, self._outputs[place[0]], now)
 
     def settle(self) -> None:
-        """Record what was sealed without new lines. Raises OSError."""
+        """Record what was sealed as it was recorded last: without new lines, or new offsets. Raises OSError."""
         with self._lock:
-            if self._closing and not any(writer.dirty for writer in (*self._closing, *self._writers.values())):
-                self._record(None)
+            closing = [writer for writer in self._closing if not writer.dirty]
+            if closing:
+                self._record(closing, [], None)
 
     # It is in the bucket
 

@@ -160,8 +160,10 @@ class Uploads:
         metrics.RETRIES.labels(output.name).inc()
         self._health.failing(output.name, str(error))
         said = self._failing.setdefault(output.name, {})
-        if code not in said:
-            said[code] = str(error)
+        new = code not in said
+        said.pop(code, None)
+        said[code] = str(error)  # the last one is at the end
+        if new:
             permanent = isinstance(error, Failed) and error.permanent
             say = log.error if permanent else log.warning
             say(
@@ -177,4 +179,4 @@ class Uploads:
 
     def why_failing(self) -> str | None:
         """Say why uploads do not work now, in the words of the last failure; None if they do."""
-        return next((text for said in self._failing.values() for text in said.values()), None)
+        return next((list(said.values())[-1] for said in self._failing.values() if said), None)

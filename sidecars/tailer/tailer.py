@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sidecars.core.errors import SidecarError, WrongSettings
+from sidecars.core.follow import absent
 from sidecars.core.follow.checkpoint import JsonStore
 from sidecars.core.follow.follower import Follower, follow
 from sidecars.core.follow.identity import printable
@@ -121,15 +122,9 @@ class Tailer:
             )
 
     def _complain_of_missing(self) -> None:
-        """With --once a file that was named and is not there, or cannot be read, is a failure: nobody waits for it."""
         if not self._settings.once:
             return
-        literal = [path for source in self._sources for path in source.patterns.literal()]
-        missing = [path for path in literal if not os.path.exists(path)]
-        unreadable = [path for follower in self._followers.values() for path in follower.unreadable]
-        if missing or unreadable:
-            problem = f"no such file: {missing[0]}" if missing else f"cannot read {unreadable[0]}"
-            raise SidecarError(f"{printable(problem)}; what was there is delivered, check the path and the mounts")
+        absent.complain(self._sources, [path for each in self._followers.values() for path in each.unreadable])
 
     def undelivered(self) -> str | None:
         """Say how many bytes of which file did not reach which output."""

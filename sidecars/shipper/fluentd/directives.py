@@ -121,7 +121,7 @@ TAIL = Table(
         "emit_unmatched_lines": "a line that does not match is shipped in any case, under message_key",
         "limit_recently_modified": "files are read however old they are",
         "max_line_size": "longer lines are shipped too",
-        "multiline_flush_interval": "the last record of a file is shipped when the next one begins, or at the end",
+        "multiline_flush_interval": "the last record of a file is shipped when nothing was added to it for a second",
         "read_bytes_limit_per_second": "reading is not slowed down",
     },
 )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,6 +114,34 @@ def test_what_no_longer_fits_is_sealed_too(tmp_path: Path) -> None:
     opened.spool.seal(None)
     opened.spool.save([], 0)
     assert [chunk.length for chunk in opened.sealed] == [800, 800]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT PROVEN HERE: needs root, as CI has it")
+def test_on_a_full_volume_what_is_recorded_can_go(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", volume], check=True)
+    try:
+        opened = Opened(volume, output(compress="none"))
+        opened.append(b"recorded\n")
+        opened.spool.save([], 1)
+        with open(volume / "filling", "wb", buffering=0) as filling, contextlib.suppress(OSError):
+            while True:
+                filling.write(b"x" * 4096)
+        os.truncate(volume / "filling", (volume / "filling").stat().st_size - (256 << 10))  # what the ledger needs
+        opened.append(b"waiting\n" * 100_000)
+        with pytest.raises(OSError, match="No space left"):
+            opened.spool.save([], 2)
+        opened.spool.seal(None)
+        opened.spool.settle()
+        assert [chunk.lines for chunk in opened.sealed] == [1]
+        (volume / "filling").unlink()
+        opened.spool.seal(None)
+        opened.spool.save([], 2)
+        assert [chunk.lines for chunk in opened.sealed] == [1, 100_000]
+        opened.spool.close()
+    finally:
+        subprocess.run(["umount", "--lazy", volume], check=True)
 
 
 def test_a_line_in_parts_stays_in_one_chunk(tmp_path: Path) -> None:
