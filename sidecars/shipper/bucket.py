@@ -228,6 +228,7 @@ class Bucket:
             return self._client
 
     def _connect(self) -> Any:
+        import logging
 
         import boto3
         from botocore.config import Config
@@ -235,6 +236,8 @@ class Bucket:
         from sidecars.shipper import connections
         from sidecars.shipper.credentials import Rights
 
+        # What goes wrong is said by `failure`; botocore would print its traceback beside that.
+        logging.getLogger("botocore").addHandler(logging.NullHandler())
         connections.use()
         place = self._destination
         if not place.verify:
