@@ -179,10 +179,10 @@ def test_what_waits_for_an_output_that_is_no_longer_set_goes_to_another_and_that
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A state directory on a disk of 16 MiB."""
+    """A state directory on a disk of 48 MiB."""
     path = tmp_path / "small"
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", path], check=True)
     yield path
     subprocess.run(["umount", "--lazy", path], check=True)
 
@@ -219,18 +219,22 @@ def test_a_full_state_volume_is_said_and_waited_for_and_each_line_is_there_once(
 
 
 @as_root
-def test_a_backlog_leaves_a_fifth_of_the_volume_and_empties_itself_once_s3_takes_it(ship, logs, stored, small, proxy):
-    lines = [b"%06d %s\n" % (number, b"x" * 200) for number in range(100_000)]
+@pytest.mark.parametrize(("limit", "event"), [("80%", "backlog is full"), ("100%", FULL)])
+def test_a_volume_that_chunks_have_filled_empties_itself_once_s3_takes_them(
+    ship, logs, stored, small, proxy, limit, event
+):
+    lines = [b"%06d %s\n" % (number, b"x" * 200) for number in range(300_000)]
     (logs / "a.log").write_bytes(b"".join(lines))
     proxy.fault("refuse", code="AccessDenied")
-    options = ("--chunk-size=8MiB", "--compress=none", f"--endpoint={proxy.endpoint}")
+    options = (f"--backlog-limit={limit}", "--chunk-size=4MiB", "--compress=none", f"--endpoint={proxy.endpoint}")
     shipper = ship(*options, logs / "a.log", state=small)
-    assert shipper.wait_for("backlog is full")["limit"] == int(0.8 * (16 << 20))
+    shipper.wait_for(event)
     shipper.wait_for(NOT_ALLOWED)
+    assert shipper.metric("follow_lag_bytes") > 1 << 20
+    assert (FULL in {said["event"] for said in shipper.events()}) == (event == FULL)
     proxy.recover()
     shipper.until(lambda: shipper.metric("follow_lag_bytes") == 0)
     shipper.drained()
-    assert not shipper.said(FULL)
     assert stored.lines == lines
 
 
