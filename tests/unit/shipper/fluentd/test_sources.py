@@ -129,7 +129,7 @@ def test_what_changes_nothing_is_taken_in_silence(folder: Folder, line: str) -> 
         ("max_line_size 8k", "max_line_size differs here: longer lines are shipped too"),
         ("read_bytes_limit_per_second 64k", "read_bytes_limit_per_second differs here: reading is not slowed down"),
         ("emit_unmatched_lines true", "emit_unmatched_lines differs here: a line that does not match is shipped in any case, under message_key"),
-        ("multiline_flush_interval 5s", "multiline_flush_interval differs here: the last record of a file is shipped when the next one begins, or at the end"),
+        ("multiline_flush_interval 5s", "multiline_flush_interval differs here: the last record of a file is shipped when nothing was added to it for a second"),
         ("encoding Shift_JIS", "encoding differs here: lines are shipped in the encoding they have"),
         ("<group>\n</group>", "<group> differs here: reading is not slowed down"),
     ],
