@@ -123,7 +123,8 @@ def a_wrong_secret_is_said_and_nothing_is_lost_until_the_right_one_is_mounted(sc
     append(path, b"".join(lines[1000:]))
     shipper.until_kept(2000)
     assert scene.server.keys(scene.stored.name) == []
-    assert {each.status for each in scene.proxy.requests} == {403}
+    answered = {each.status for each in scene.proxy.requests} - {None}  # one may be under way
+    assert answered == {403}, answered
     scene.mount(id=right["aws_access_key_id"], secret=right["aws_secret_access_key"])
     until_shipped(shipper, 2000)
     shipper.until(lambda: shipper.ask("/healthz")[0] == 200)
