@@ -16,11 +16,6 @@ from tests.servers.process import Tailer, as_root
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A state directory on a disk of 64 KiB."""
     path = tmp_path / "small"
