@@ -17,7 +17,8 @@ demo: .venv/demo  ## show the sidecars at work on this machine, without containe
 
 test: lint  ## every test, in containers too if an engine answers (see engine); under 15 minutes
 	@if images/engine where >/dev/null; then images/build; fi
-	$(bin)/python -m pytest tests
+	$(bin)/python -m pytest tests/images tests/manifests
+	$(bin)/python -m pytest -n 4 --dist loadfile tests/servers tests/unit  # most of them wait, for clocks and processes
 
 lint: .venv/dev  ## style, types, imports, Dockerfile
 	$(bin)/ruff check .
