@@ -56,7 +56,7 @@ def throughput() -> None:
                 "s3-shipper --once --compress zstd": lambda: _ship(log, directory, server, size, "--compress", "zstd"),
                 "s3-shipper --once --format json": lambda: _ship(log, directory, server, size, "--format", "json"),
             },
-            rounds=3,
+            rounds=5,
         )
     bare = figures["igzip -1, then the PUTs"]
     rows: list[list[object]] = [
@@ -82,8 +82,10 @@ def _bare(log: str, directory: str, server: S3) -> dict[str, float]:
     bucket, out = _bucket(server), os.path.join(directory, "access.log.gz")
     client = server.client()
     client.list_objects_v2(Bucket=bucket)
+    if os.path.exists(out):
+        os.unlink(out)  # igzip does not overwrite
     began = time.perf_counter()
-    subprocess.run(["igzip", "-1", "-f", "-o", out, log], check=True)
+    subprocess.run(["igzip", "-1", "-k", "-o", out, log], check=True, stdin=subprocess.DEVNULL)
     igzip = time.perf_counter() - began
     with open(out, "rb") as file:
         number = 0
