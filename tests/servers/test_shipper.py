@@ -119,7 +119,7 @@ def test_objects_are_no_larger_than_asked_for_and_no_line_is_torn(shipper, logs,
 )
 def test_keys_are_made_of_tags_and_of_what_is_known_of_the_pod(shipper, logs, stored, key_format, expected):
     (logs / "a.log").write_bytes(b"line\n")
-    for index in range(7):
+    for index in range(7 if "%{index}" in key_format else 0):
         stored.server.client().put_object(Bucket=stored.name, Key=f"web/{index:03}_shop-1")
     environ = {"POD_NAME": "shop-1", "POD_NAMESPACE": "prod", "NODE_NAME": "n1"}
     options = ("--tag=shop.cart.access", "--prefix=web/", "--index-format=%03d", f"--key-format={key_format}")
