@@ -6,12 +6,14 @@ import json
 import os
 import platform
 import random
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import psutil
@@ -22,6 +24,16 @@ LINES = 1_000_000
 PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 # Memory, so that the disk is not what is measured.
 SCRATCH = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+
+
+@contextmanager
+def scratch() -> Iterator[str]:
+    """Give a directory in memory."""
+    directory = tempfile.mkdtemp(prefix="bench-", dir=SCRATCH)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
 
 
 def nginx(path: str, lines: int = LINES) -> int:

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -34,19 +33,9 @@ ENVIRON = {
 FLUENT_BIT, FLUENT_BIT_RSS, IGZIP = 8.85, 164, 0.40
 
 
-@contextmanager
-def scratch() -> Iterator[str]:
-    """Give a directory in memory."""
-    directory = tempfile.mkdtemp(prefix="bench-", dir=measure.SCRATCH)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
-
-
 def throughput() -> None:
     """A million nginx lines from a file into the bucket, gzipped, from the process's start to its end."""
-    with scratch() as directory, S3() as server:
+    with measure.scratch() as directory, S3() as server:
         log = os.path.join(directory, "access.log")
         size = measure.nginx(log)
         figures = measure.in_turn(
@@ -145,7 +134,7 @@ def _running(*arguments: str) -> Iterator[psutil.Popen]:
 
 def memory() -> None:
     """Resident memory: before the first upload, after it, at full speed."""
-    with scratch() as directory, S3() as server:
+    with measure.scratch() as directory, S3() as server:
         bucket, log = _bucket(server), os.path.join(directory, "app.log")
         common = ["--bucket", bucket, "--endpoint", server.endpoint, "--state-dir", os.path.join(directory, "state")]
         with _running(log, *common, "--slice", "2s") as process:
@@ -169,7 +158,7 @@ def memory() -> None:
 
 def sources() -> None:
     """200 files with a tag each: descriptors and memory."""
-    with scratch() as directory, S3() as server:
+    with measure.scratch() as directory, S3() as server:
         logs = os.path.join(directory, "logs")
         os.mkdir(logs)
         files = [open(os.path.join(logs, f"{number}.log"), "ab", buffering=0) for number in range(200)]  # noqa: SIM115
@@ -197,7 +186,7 @@ def objects() -> None:
 
     rows = []
     figures = {}
-    with scratch() as directory, S3() as server, S3Proxy(server.endpoint) as proxy:
+    with measure.scratch() as directory, S3() as server, S3Proxy(server.endpoint) as proxy:
         bucket = _bucket(server)
         log = os.path.join(directory, "app.log")
         key = "%{path}%{time_slice}_%{index}.%{file_extension}"

@@ -14,11 +14,9 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import psutil
 
@@ -36,19 +34,9 @@ GNU_TAIL = 0.17
 FLUENT_BIT_IDLE = {1: 0.027, 100: 0.093}
 
 
-@contextmanager
-def scratch() -> Iterator[str]:
-    """Give a directory in memory."""
-    directory = tempfile.mkdtemp(prefix="bench-", dir=measure.SCRATCH)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory)
-
-
 def throughput() -> None:
     """A million nginx lines from the head of a file to a file, from the process's start to the last byte."""
-    with scratch() as directory:
+    with measure.scratch() as directory:
         log, out = os.path.join(directory, "access.log"), os.path.join(directory, "out")
         size = measure.nginx(log)
         json_size = _size(directory, [*TAILER, "--once", "--format", "json", log])
@@ -116,7 +104,7 @@ def _wait_for(process: psutil.Popen, event: bytes) -> None:
 
 def forward() -> None:
     """The same lines to the forward output, acknowledged by a receiver that looks at the messages only."""
-    with scratch() as directory:
+    with measure.scratch() as directory:
         log = os.path.join(directory, "access.log")
         measure.nginx(log)
         walls, rates = [], []
@@ -158,7 +146,7 @@ def latency() -> None:
 
 
 def _delays(command: list[str], lines: int = 8000) -> list[float]:
-    with scratch() as directory:
+    with measure.scratch() as directory:
         log = os.path.join(directory, "app.log")
         process = subprocess.Popen([*command, log], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout
@@ -191,7 +179,7 @@ def idle() -> None:
     """Files to which nothing is written."""
     rows, figures = [], {}
     for count in (1, 100, 10_000):
-        with scratch() as directory:
+        with measure.scratch() as directory:
             for number in range(count):
                 with open(os.path.join(directory, f"{number}.log"), "w", encoding="ascii") as file:
                     file.write("a line\n")
@@ -225,7 +213,7 @@ def memory() -> None:
         "10,000 files": _many_files,
     }
     for name, prepare in cases.items():
-        with scratch() as directory:
+        with measure.scratch() as directory:
             paths = prepare(directory)
             process = psutil.Popen([*TAILER, "--once", *paths], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             most = 0.0
@@ -271,7 +259,7 @@ def _many_files(directory: str) -> list[str]:
 
 
 def _blocked() -> float:
-    with scratch() as directory:
+    with measure.scratch() as directory:
         log = os.path.join(directory, "access.log")
         measure.nginx(log)
         process = psutil.Popen([*TAILER, log], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
