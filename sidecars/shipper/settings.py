@@ -72,9 +72,9 @@ class Settings(Common, frozen=True, kw_only=True):
     Files are followed through every rotation. Their lines are collected in chunks on the state volume, and each chunk
     becomes one object. What is there is read from the beginning, unless --from end.
 
-        s3-shipper '/logs/*.log' --bucket logs --prefix web/ --region eu-central-1 --state-dir /state
-        s3-shipper -c /fluentd/etc/fluent.conf          fluentd's configuration, as it is
-        s3-shipper ... --check                          try credentials and bucket with a real write
+        s3-shipper '/logs/*.log' --bucket logs --prefix web/ --state-dir /state
+        s3-shipper -c /fluentd/etc/fluent.conf    fluentd's configuration, as it is
+        s3-shipper ... --check     try credentials and bucket with a real write
         s3-shipper healthcheck [livez|readyz|startupz|healthz]
     """
 
@@ -223,8 +223,8 @@ class Settings(Common, frozen=True, kw_only=True):
             raise WrongSettings("there is nothing to read: give a PATH, set SHIPPER_PATHS, or list sources in --config")
         if self.paths and self.sources:
             raise WrongSettings("PATH and sources are both given; move the paths into sources, or leave sources out")
-        for paths in [self.paths, *(source.paths for source in self.sources)]:
-            if not all(paths) or (self.sources and paths is not self.paths and not paths):
+        for paths in [source.paths for source in self.sources] or [self.paths]:
+            if not paths or not all(paths):
                 raise WrongSettings("a PATH is empty; was it written with a variable that is not set?")
 
     def _check_rights(self) -> None:
