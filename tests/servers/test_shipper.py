@@ -325,7 +325,7 @@ def test_a_second_signal_stops_at_once_and_says_what_stays(ship, logs, stored, p
 def test_once_ends_by_a_signal_while_s3_refuses(ship, logs, proxy):
     append(logs / "a.log", b"line\n")
     proxy.fault("refuse", code="AccessDenied")
-    shipper = ship("--once", "--grace=1s", f"--endpoint={proxy.endpoint}", logs / "a.log")
+    shipper = ship("--once", "--grace=200ms", f"--endpoint={proxy.endpoint}", logs / "a.log")
     shipper.wait_for("upload refused; it is tried again until it is allowed")
     shipper.send(signal.SIGTERM)
     assert shipper.ended()[0] == 128 + signal.SIGTERM
@@ -377,7 +377,7 @@ def test_while_s3_refuses_every_door_says_so_and_once_it_does_not_that_too(ship,
 def test_readiness_follows_delivery_where_that_is_asked_for(ship, logs, proxy):
     append(logs / "a.log", b"line\n")
     proxy.fault("refuse")
-    shipper = ship("--chunk-age=100ms", "--ready-when=delivering", f"--endpoint={proxy.endpoint}", logs / "a.log")
+    shipper = ship("--once", "--ready-when=delivering", f"--endpoint={proxy.endpoint}", logs / "a.log")
     shipper.wait_for("upload failed; it is tried again until it works")
     code, reason = shipper.ask("/readyz")
     assert code == 503
