@@ -1,0 +1,1 @@
+"""log-adapter: any log in, the format your platform wants out."""
