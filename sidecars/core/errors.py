@@ -35,6 +35,18 @@ class Transient(SidecarError):
     """What failed may succeed when it is tried again."""
 
 
+class DeliveryFailed(Transient):
+    """A delivery failed; the code is the short word for it in the metric delivery_errors_total.
+
+    pause  how many seconds to wait at least before the next attempt, where the destination or its answer says so
+    """
+
+    def __init__(self, code: str, text: str, pause: float | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.pause = pause
+
+
 class TimedOut(SidecarError):
     """What was waited for has not happened in time."""
 

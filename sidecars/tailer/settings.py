@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from msgspec.structs import replace
 
 from sidecars.core.errors import WrongSettings
+from sidecars.core.forward.settings import Forward
 from sidecars.core.settings import READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
-from sidecars.tailer.outputs import Format, Forward, Label, Output, Stdout, read_output
+from sidecars.tailer.outputs import Format, Label, Output, Stdout, read_output
 
 PROG = "log-tailer"
 PREFIX = "TAILER_"
@@ -67,7 +68,9 @@ class Settings(Common, frozen=True, kw_only=True):
     multiline: Annotated[
         str | None,
         Help(
-            "Join the lines of one record: java, python, go, or a REGEX that its first line matches.", RECORDS, "RULE"
+            f"Join the lines of one record: {', '.join(PRESETS)}, or a REGEX that its first line matches.",
+            RECORDS,
+            "RULE",
         ),
     ] = None
     multiline_timeout: Annotated[Seconds, Help("How long a record waits for its next line.", RECORDS)] = Seconds(1)
@@ -162,7 +165,7 @@ class Settings(Common, frozen=True, kw_only=True):
 
     def _check_tag(self, output: Forward) -> None:
         """Fill in the tag once, for what a tag asks for may not be known."""
-        from sidecars.tailer.destination import tag_for  # only who forwards pays for it
+        from sidecars.core.forward.destination import tag_for  # only who forwards pays for it
 
         tag_for(output.tag, path="x", pod=self.pod_name, namespace=self.pod_namespace)
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sidecars.core.errors import SidecarError, WrongSettings
 from sidecars.core.follow import absent
 from sidecars.core.follow.checkpoint import JsonStore
+from sidecars.core.follow.file import Batch
 from sidecars.core.follow.follower import Follower, follow
 from sidecars.core.follow.identity import printable
 from sidecars.core.follow.join import records
@@ -20,10 +21,10 @@ from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.metrics import oldest_undelivered
 from sidecars.core.service import Lifecycle
-from sidecars.tailer import outputs, sweeper
-from sidecars.tailer.rendering import Json, Raw, label
+from sidecars.core.stdout import Stdout
+from sidecars.tailer import metrics, outputs, sweeper
+from sidecars.tailer.rendering import Json, Piece, Raw, label
 from sidecars.tailer.settings import Settings
-from sidecars.tailer.stdout import Renderer, Stdout
 
 # What is kept of the grace for flushing last lines and the last checkpoint, should the files never be quiet.
 _RESERVE_SECONDS = 1.0
@@ -175,18 +176,33 @@ def _outputs(settings: Settings, health: Health) -> list[Output]:
     made: list[Output] = []
     for output in settings.every_output():
         if isinstance(output, outputs.Stdout):
-            made.append(Stdout(_renderer(settings, output, known), health))
+            made.append(Stdout(_renderer(settings, output, known), _delivered("stdout"), health))
             continue
-        from sidecars.tailer.shipping import Forward  # only who forwards pays for it
+        from sidecars.core.forward.shipping import Shipping  # only who forwards pays for it
+        from sidecars.tailer.chunks import Chunks
 
         name = f"forward-{output}"
         taken = sum(other.name.startswith(name) for other in made)
-        made.append(Forward(f"{name}-{taken}" if taken else name, output, known, settings.format == "json", health))
+        name = f"{name}-{taken}" if taken else name
+        chunks = Chunks(output, known, settings.format == "json")
+        made.append(Shipping(name, output, chunks.of, _delivered(name), health))
     return made
 
 
-def _renderer(settings: Settings, output: outputs.Stdout, fields: dict[str, str]) -> Renderer:
-    return Json(fields, settings.max_line) if output.format == "json" else Raw(label(output.label or "none"))
+def _renderer(settings: Settings, output: outputs.Stdout, fields: dict[str, str]) -> Callable[[Batch], list[Piece]]:
+    if output.format == "json":
+        return Json(fields, settings.max_line).render
+    return Raw(label(output.label or "none")).render
+
+
+def _delivered(name: str) -> Callable[[Batch], None]:
+    delivered_bytes, batches = metrics.DELIVERED_BYTES.labels(name), metrics.BATCHES.labels(name)
+
+    def count(batch: Batch) -> None:
+        delivered_bytes.inc(batch.end - batch.start)
+        batches.inc()
+
+    return count
 
 
 def _store(life: Lifecycle, output: Output) -> JsonStore | None:

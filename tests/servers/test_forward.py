@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import trustme
 
+from sidecars.core.errors import DeliveryFailed
+from sidecars.core.forward.packing import Chunk, chunk, pack, texts
+from sidecars.core.forward.sender import ForwardSender
+from sidecars.core.forward.settings import Forward
+from sidecars.core.forward.settings import Receiver as Address
 from sidecars.core.units import Seconds, Secret
-from sidecars.tailer.destination import DeliveryFailed
-from sidecars.tailer.forward import ForwardSender
-from sidecars.tailer.outputs import Forward
-from sidecars.tailer.outputs import Receiver as Address
-from sidecars.tailer.packing import Chunk, chunk, pack, texts
 from tests.servers import forward_receiver
 from tests.servers.forward_receiver import Faults, Receiver, Security, tls_context
 

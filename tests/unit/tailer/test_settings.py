@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from sidecars.core.errors import WrongSettings
+from sidecars.core.forward.settings import Forward
 from sidecars.core.reference import usage
 from sidecars.core.settings import load
-from sidecars.tailer.outputs import Forward, Stdout
+from sidecars.tailer.outputs import Stdout
 from sidecars.tailer.settings import PREFIX, PROG, Settings
 
 

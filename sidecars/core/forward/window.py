@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecars.tailer.packing import Chunk
+from sidecars.core.forward.packing import Chunk
 
 
 class Window:

@@ -1,4 +1,7 @@
-"""The forward output: chunks of lines sent to Fluentd or Fluent Bit, each until it is acknowledged."""
+"""The sending side of the forward protocol: chunks to Fluentd or Fluent Bit, each until it is acknowledged.
+
+The door of fluent-logger.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from collections.abc import Iterator
 import msgpack
 from fluent.sender import FluentSender
 
+from sidecars.core.errors import DeliveryFailed
+from sidecars.core.forward.destination import Code
+from sidecars.core.forward.handshake import Handshake, read_helo, shown
+from sidecars.core.forward.packing import Chunk
+from sidecars.core.forward.settings import Forward
+from sidecars.core.forward.window import Window
 from sidecars.core.units import Seconds
-from sidecars.tailer.destination import Code, DeliveryFailed
-from sidecars.tailer.handshake import Handshake, read_helo, shown
-from sidecars.tailer.outputs import Forward
-from sidecars.tailer.packing import Chunk
-from sidecars.tailer.window import Window
 
 HINTS: dict[Code, str] = {
     "dns": "is the name right, and the cluster's DNS reachable?",

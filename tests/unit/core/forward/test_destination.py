@@ -7,7 +7,7 @@ import os
 import pytest
 
 from sidecars.core.errors import WrongSettings
-from sidecars.tailer.destination import check_tag, tag_for
+from sidecars.core.forward.destination import check_tag, tag_for
 
 
 @pytest.mark.parametrize(("template", "found"), [("", "is empty"), ("a.{node}", "{node}"), ("{}", "{}")])

@@ -7,17 +7,17 @@ import errno
 import os
 import select
 import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sidecars.core.errors import SidecarError
-from sidecars.core.follow.file import Batch
-from sidecars.core.follow.follower import Follower
 from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.metrics import delivery_errors
-from sidecars.tailer import metrics
-from sidecars.tailer.rendering import Piece
+
+if TYPE_CHECKING:
+    from sidecars.core.delivery import Intake
 
 # A write that takes longer is worth a word, and makes /healthz say so.
 _STALLED_SECONDS = 5.0
@@ -26,38 +26,52 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _ERRORS = {errno.ENOSPC: "disk_full", errno.EDQUOT: "disk_full", errno.EFBIG: "disk_full"}
 
 
-class Renderer(Protocol):
-    """How batches look."""
+class Held(Protocol):
+    """What is delivered: bytes of a file or of another origin."""
 
-    def render(self, batch: Batch) -> list[Piece]:
-        """Give what to write for this batch. Called in order, once for each."""
+    @property
+    def data(self) -> bytes | memoryview:
+        """Its bytes, as they were read."""
 
 
-class Stdout:
-    """Writes what a renderer makes of each batch, and acknowledges it when the kernel has all of it."""
+T = TypeVar("T", bound=Held)
+Piece = bytes | memoryview
+
+
+class Stdout(Generic[T]):
+    """Writes what is made of each thing that comes, and acknowledges it when the kernel has all of it.
+
+    `render` gives what to write, in a thread, once for each in their order; `delivered` is told what was acknowledged.
+    """
 
     name = "stdout"
 
-    def __init__(self, renderer: Renderer, health: Health, descriptor: int = 1) -> None:
-        self._renderer = renderer
+    def __init__(
+        self,
+        render: Callable[[T], Iterable[Piece]],
+        delivered: Callable[[T], None],
+        health: Health,
+        descriptor: int = 1,
+    ) -> None:
+        self._render = render
+        self._delivered = delivered
         self._health = health
         self._descriptor = descriptor
         self._thread = ThreadPoolExecutor(1, "stdout")
         self._since: float | None = None
 
-    async def deliver(self, follower: Follower) -> None:
-        """Deliver until the follower ends."""
+    async def deliver(self, intake: Intake[T]) -> None:
+        """Deliver until the intake ends."""
         loop = asyncio.get_running_loop()
         watcher = asyncio.create_task(self._watch())
         try:
-            async for batch in follower:
+            async for each in intake:
                 self._since = began = time.monotonic()
-                await loop.run_in_executor(self._thread, self._write, batch)
+                await loop.run_in_executor(self._thread, self._write, each)
                 self._since = None
-                follower.acknowledge(batch)
-                follower.pace(len(batch.data), time.monotonic() - began)
-                metrics.DELIVERED_BYTES.labels(self.name).inc(len(batch.data))
-                metrics.BATCHES.labels(self.name).inc()
+                intake.acknowledge(each)
+                intake.pace(len(each.data), time.monotonic() - began)
+                self._delivered(each)
         finally:
             watcher.cancel()
 
@@ -76,8 +90,8 @@ class Stdout:
                 log.info("stdout moves again")
             stalled = now_stalled
 
-    def _write(self, batch: Batch) -> None:
-        for piece in self._renderer.render(batch):
+    def _write(self, each: T) -> None:
+        for piece in self._render(each):
             rest = memoryview(piece)
             while rest:
                 rest = rest[self._write_some(rest) :]

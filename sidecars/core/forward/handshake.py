@@ -12,7 +12,7 @@ import secrets
 
 import msgspec
 
-from sidecars.tailer.destination import DeliveryFailed
+from sidecars.core.errors import DeliveryFailed
 
 
 class Helo(msgspec.Struct, frozen=True):

@@ -6,19 +6,11 @@ import os
 import re
 from typing import Literal
 
-from sidecars.core.errors import Transient, WrongSettings
+from sidecars.core.errors import WrongSettings
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 Code = Literal["connect", "dns", "tls", "auth", "timeout", "closed", "wrong_ack", "protocol"]
-
-
-class DeliveryFailed(Transient):
-    """A delivery failed; the code is the short word for it in the metric delivery_errors_total."""
-
-    def __init__(self, code: Code, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 def check_tag(template: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecars.tailer.packing import chunk, pack, pack_json, texts
+from sidecars.core.forward.packing import chunk, pack, pack_json, texts
 
 NOON = 1_795_348_800 * 10**9 + 5
 FIELDS = {"file": "/logs/a.log", "pod": "web-0"}

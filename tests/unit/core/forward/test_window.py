@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecars.tailer.packing import Chunk
-from sidecars.tailer.window import Window
+from sidecars.core.forward.packing import Chunk
+from sidecars.core.forward.window import Window
 
 
 def filled(count: int) -> Window:

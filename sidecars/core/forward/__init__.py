@@ -1,0 +1,1 @@
+"""The forward protocol, as Fluentd and Fluent Bit speak it: chunks of records, each held until it is acknowledged."""
