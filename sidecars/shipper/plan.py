@@ -156,7 +156,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """Files that are read alike, under one tag (`*` in it is the path with dots for slashes), and where they go.
 
-    multiline  which lines are one record: java, python, go, or a regular expression that its first line matches
+    multiline  which lines are one record: a preset's name, or a regular expression that its first line matches
     pos_file   fluentd's file of offsets, to be taken over at the very first start
     path_key   the record gets the file's path under this name
     """

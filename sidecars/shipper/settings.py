@@ -88,7 +88,12 @@ class Settings(Common, frozen=True, kw_only=True):
     once: Annotated[bool, Help("Read to the end, upload, and exit.", READ)] = False
     multiline: Annotated[
         str | None,
-        Help("Join the lines of one record: java, python, go, or a REGEX that its first line matches.", READ, "RULE"),
+        Help(
+            "Join the lines of one record: java, python, go, dotnet, node, ruby, php, rust, all, or a REGEX that its "
+            "first line matches.",
+            READ,
+            "RULE",
+        ),
     ] = None
     rotate_wait: Annotated[Seconds, Help("How long to read a rotated file on, for late writers.", READ)] = Seconds(5)
     poll_interval: Annotated[Seconds, Help("How often to look without a wake-up.", READ)] = Seconds(1)

@@ -150,6 +150,12 @@ main.main()
 exit status 2
 2026/01/31 next
 """
+RUST = b"""INFO starting
+thread 'main' panicked at src/main.rs:17:5:
+index out of bounds: the len is 1 but the index is 2
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+INFO next
+"""
 BRACKETED = b"[1] one\nmore\nmore\n[2] two\n[3] three\nmore\n"
 
 
@@ -159,9 +165,11 @@ BRACKETED = b"[1] one\nmore\nmore\n[2] two\n[3] three\nmore\n"
         ("java", JAVA, [6, 1]),
         ("python", PYTHON, [5, 1]),
         ("go", GO, [1, 8, 1]),
+        ("rust", RUST, [1, 3, 1]),
+        ("all", JAVA + GO + RUST, [6, 1, 1, 8, 1, 1, 3, 1]),
         (r"\[", BRACKETED, [3, 1, 2]),
     ],
-    ids=["java", "python", "go", "pattern"],
+    ids=["java", "python", "go", "rust", "all", "pattern"],
 )
 def test_the_lines_of_a_record_are_joined_by_backslash_n(once, logs, rule, text, records):
     (logs / "a.log").write_bytes(text)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecars.core.follow.join import PRESETS, Joined, Lines, Records, records
+from sidecars.core.errors import WrongSettings
+from sidecars.core.follow.join import PRESETS, Joined, Lines, Records, check, continuation, records
 
 BEFORE = b"2026-11-23 09:30:00 INFO starting up\n"
 AFTER = b"2026-11-23 09:30:01 INFO going on\n"
@@ -125,7 +126,126 @@ main.main()
 \t/app/main.go:5 +0x17
 """,
 ]
-TRACES = [("java", trace) for trace in JAVA] + [("python", trace) for trace in PYTHON] + [("go", trace) for trace in GO]
+DOTNET = [
+    b"""\
+fail: Microsoft.AspNetCore.Server.Kestrel[13]
+      Connection id "0HN", Request id "0HN:1": An unhandled exception was thrown by the application.
+      System.InvalidOperationException: cannot open
+         at App.Pages.Open() in /src/Pages.cs:line 17
+""",
+    b"""\
+2026-11-23 09:30:00.123 +00:00 [ERR] request failed
+System.AggregateException: One or more errors occurred. (a) (b)
+ ---> System.IO.IOException: disk
+   at App.Disk.Read() in /src/Disk.cs:line 3
+   --- End of inner exception stack trace ---
+   at App.Program.Main(String[] args) in /src/Program.cs:line 9
+--- End of stack trace from previous location ---
+   at App.Program.Later()
+---> (Inner Exception #1) App.Outer+BrokenException`1[System.String]: b<---
+
+""",
+    b"""\
+Unhandled exception. System.Net.Http.HttpRequestException: Connection refused (localhost:80)
+ ---> System.Net.Sockets.SocketException (111): Connection refused
+   at System.Net.Http.HttpConnectionPool.ConnectAsync()
+""",
+    b"2026 [ERR] failed\nSystem.Net.Sockets.SocketException (0x80004005): no route\n   at A.B()\n",
+]
+NODE = [
+    b"""\
+2026-11-23 09:30:00 error: cannot connect
+Error: connect ECONNREFUSED 127.0.0.1:6379
+    at TCPConnectWrap.afterConnect [as oncomplete] (node:net:1555:16) {
+  errno: -111,
+  code: 'ECONNREFUSED',
+  [cause]: TypeError: fetch failed
+      at f (/app/a.js:1:2)
+}
+""",
+    b"""\
+/app/index.js:3
+    throw new TypeError('x');
+    ^
+
+TypeError [ERR_INVALID_ARG_TYPE]: x
+    at Object.<anonymous> (/app/index.js:3:9)
+Emitted 'error' event on Server instance at:
+    at emitErrorNT (node:net:1922:8)
+
+Node.js v20.11.0
+""",
+]
+RUBY = [
+    b"""\
+E, [2026-11-23T09:30:00.123456 #7] ERROR -- : divided by 0 (ZeroDivisionError)
+app.rb:3:in `/'
+app.rb:3:in `block in divide'
+/usr/lib/ruby/3.1.0/logger.rb:17:in 'Integer#/'
+""",
+    b"app.rb:3:in 'Integer#/': divided by 0 (ZeroDivisionError)\n\tfrom app.rb:3:in 'divide'\n\tfrom app.rb:7\n",
+    b"""\
+Started GET "/missing" for 127.0.0.1
+
+ActionController::RoutingError (No route matches [GET] "/missing"):
+
+app/controllers/a.rb:5:in `index'
+
+Causes:
+NameError (undefined local variable):
+""",
+]
+PHP = [
+    b"""\
+[23-Nov-2026 09:30:00 UTC] PHP Fatal error:  Uncaught RuntimeException: disk in /app/a.php:3
+Stack trace:
+#0 /app/a.php(7): read()
+#1 {main}
+
+Next LogicException: outer in /app/a.php:9
+Stack trace:
+#0 {main}
+  thrown in /app/a.php on line 9
+""",
+    b"""\
+[2026-11-23 09:30:00] production.ERROR: boom {"exception":"[object] (RuntimeException(code: 0): boom at /app/a.php:3)
+[stacktrace]
+#0 /app/a.php(7): f()
+#1 {main}
+"}\x20
+""",
+    b"PHP Warning:  Undefined variable $a in /app/a.php on line 1\nPHP Stack trace:\nPHP   1. {main}() /app/a.php:0\n",
+]
+RUST = [
+    b"""\
+thread 'main' panicked at src/main.rs:17:5:
+index out of bounds: the len is 1 but the index is 2
+stack backtrace:
+   0: rust_begin_unwind
+             at /rustc/9fc6b4312/library/std/src/panicking.rs:645:5
+   1: app::main
+note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.
+""",
+    b"""\
+thread 'tokio-runtime-worker' (4711) panicked at /app/src/pool.rs:1204:13:
+called `Result::unwrap()` on an `Err` value: Broken
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+""",
+    b"Error: cannot start\n\nCaused by:\n    0: cannot read\n    1: No such file or directory (os error 2)\n",
+]
+BY_PRESET = {
+    "java": JAVA,
+    "python": PYTHON,
+    "go": GO,
+    "dotnet": DOTNET,
+    "node": NODE,
+    "ruby": RUBY,
+    "php": PHP,
+    "rust": RUST,
+}
+TRACES = [(preset, trace) for preset, traces in BY_PRESET.items() for trace in traces]
+# An error's name begins a record of its own where no runtime says otherwise: with `all`, one does.
+TRACES += [("all", trace) for _, trace in TRACES if not trace.startswith(b"Error:")]
 
 
 @pytest.mark.parametrize(("preset", "trace"), TRACES)
@@ -190,6 +310,88 @@ def test_a_rule_matches_the_first_lines_of_records(rule: str, lines: list[bytes]
 def test_a_rule_that_does_not_compile_is_an_error(rule: str) -> None:
     with pytest.raises(re.error):
         records(rule)
+
+
+@pytest.mark.parametrize("rule", [*PRESETS, r"\d", "(?i)a", "(?x) a  # comment", "a|b"])
+def test_a_continuation_matches_the_other_lines(rule: str) -> None:
+    later = re.compile(rb"^" + continuation(rule), re.MULTILINE)
+    data = b"1\nA\n b\n\tat x\nTraceback (most recent call last):\nb\n"
+    starts = [0, *(match.end() for match in re.finditer(b"\n", data))][:-1]
+    begun = [start for start in starts if start == 0 or not later.match(data, start)]
+    assert list(records(rule).split(data)) == [
+        data[start:end] for start, end in zip(begun, [*begun[1:], len(data)], strict=True)
+    ]
+
+
+def test_what_is_said_of_a_wrong_rule_lists_the_presets() -> None:
+    with pytest.raises(WrongSettings, match="java, python, go, dotnet, node, ruby, php, rust, all or a regular expr"):
+        check("(")
+
+
+# Lines that come in parts
+
+
+def cri(stream: str, tag: str, text: str) -> bytes:
+    return f"2026-11-23T09:30:00.123456789Z {stream} {tag} {text}\n".encode()
+
+
+def docker(stream: str, log: str) -> bytes:
+    return b'{"log":"%s","stream":"%s","time":"2026-11-23T09:30:00.1Z"}\n' % (log.encode(), stream.encode())
+
+
+OUT_P, OUT_F, ERR_P, ERR_F = (cri(stream, tag, "x") for stream in ("stdout", "stderr") for tag in ("P", "F"))
+D_OUT_P, D_OUT_F, D_ERR_P, D_ERR_F = (docker(name, log) for name in ("stdout", "stderr") for log in ("x", "x\\n"))
+
+
+@pytest.mark.parametrize(
+    ("way", "lines", "expected", "ended"),
+    [
+        ("cri", [OUT_F, ERR_F], [[0], [1]], 2),
+        ("cri", [OUT_P, OUT_P, OUT_F, OUT_F], [[0, 1, 2], [3]], 4),
+        ("cri", [OUT_F, OUT_P, OUT_P], [[0], [1, 2]], 1),
+        ("cri", [OUT_P, ERR_F, OUT_F, ERR_P], [[1], [0, 2], [3]], 3),
+        ("cri", [OUT_P, ERR_P, OUT_F, ERR_F, OUT_P], [[0, 2], [1, 3], [4]], 4),
+        ("cri", [OUT_P, ERR_P, OUT_F], [[0, 2], [1]], 0),
+        ("cri", [b"no stdout P x\n", b"\n", b"x\n", cri("stdout", "F", "a stdout P b")], [[1], [2], [0, 3]], 4),
+        ("cri", [b" stdout P x\n", OUT_F], [[0], [1]], 2),
+        ("cri", [cri("stdout", "P:tag", "x"), cri("stdout", "F:tag", ""), OUT_F], [[0, 1], [2]], 3),
+        ("cri", [b"t stdout P\n", b"t stdout F\r\n"], [[0, 1]], 2),
+        ("docker", [D_OUT_F, D_ERR_F], [[0], [1]], 2),
+        ("docker", [D_OUT_P, D_OUT_P, D_OUT_F, D_OUT_F], [[0, 1, 2], [3]], 4),
+        ("docker", [D_OUT_P, D_ERR_F, D_OUT_F, D_ERR_P], [[1], [0, 2], [3]], 3),
+        ("docker", [docker("stdout", r"a\\n"), docker("stdout", r"\"b\\\n")], [[0, 1]], 2),
+        ("docker", [docker("stdout", r"a\nb"), docker("stdout", r"\n")], [[0, 1]], 2),
+        ("docker", [b"no json\n", b'{"log":"x\n', D_OUT_P, b"{}\n"], [[0], [1], [3], [2]], 2),
+    ],
+)
+def test_parts_of_a_line_are_one_record(way: str, lines: list[bytes], expected: list[list[int]], ended: int) -> None:
+    data = b"".join(lines)
+    assert list(records(way).split(data)) == [b"".join(lines[each] for each in record) for record in expected]
+    assert max(0, records(way).cut(bytearray(b"1234\n" + data), 5, len(data) + 5) - 5) == len(b"".join(lines[:ended]))
+
+
+PARTS = st.lists(st.sampled_from([OUT_P, OUT_F, ERR_P, ERR_F, D_OUT_P, D_OUT_F, D_ERR_P, D_ERR_F, b"x\n"]), max_size=9)
+
+
+@given(st.sampled_from(["cri", "docker"]), PARTS, PARTS)
+def test_no_line_of_parts_is_lost_and_none_is_cut_from_its_record(
+    way: str, lines: list[bytes], later: list[bytes]
+) -> None:
+    rule, data = records(way), b"".join(lines)
+    cut = max(0, rule.cut(bytearray(data), 0, len(data)))
+    together = list(rule.split(data + b"".join(later)))
+    assert [*rule.split(data[:cut]), *rule.split(data[cut:] + b"".join(later))] == together
+    assert sorted(b"".join(together).splitlines()) == sorted(b"".join((*lines, *later)).splitlines())
+
+
+@pytest.mark.parametrize("way", ["cri", "docker"])
+@pytest.mark.parametrize(
+    "line", [b"a stdout P b\n", b'{"log":"', b'{"log":"\\n","stream":"', b"\\", OUT_P, D_OUT_P, b" "]
+)
+def test_parts_are_looked_through_in_linear_time(way: str, line: bytes) -> None:
+    for data in (bytearray(line * (1_000_000 // len(line))), bytearray(b'{"log":"' + line * 10**5 + b"\n stdout P\n")):
+        records(way).cut(data, 0, len(data))
+        assert len(b"".join(records(way).split(bytes(data)))) == len(data)
 
 
 def test_what_comes_before_the_first_beginning_is_a_record() -> None:
