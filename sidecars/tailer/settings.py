@@ -68,7 +68,8 @@ class Settings(Common, frozen=True, kw_only=True):
     multiline: Annotated[
         str | None,
         Help(
-            f"Join the lines of one record: {', '.join(PRESETS)}, or a REGEX that its first line matches.",
+            "Join the lines of one record: java, python, go, dotnet, node, ruby, php, rust, all, or a REGEX that its "
+            "first line matches.",
             RECORDS,
             "RULE",
         ),

@@ -180,7 +180,7 @@ def test_an_error_found_late_does_not_repeat_what_a_variable_held(tmp_path: Path
         (["/a", "--output=stdout", "--output=stdout"], "the output stdout is given twice; leave one out"),
         (
             ["/a", "--multiline=^[0-9"],
-            "--multiline is '^[0-9', expected java, python, go or a regular expression: unterminated character set at character 2",
+            "--multiline is '^[0-9', expected java, python, go, dotnet, node, ruby, php, rust, all or a regular expression: unterminated character set at character 2",
         ),
         (["/logs/*", "--state-dir=/logs/"], "--state-dir is /logs/, where its files would be read as logs; choose another directory"),
         (["/logs", "--state-dir=/logs"], "--state-dir is /logs, where its files would be read as logs; choose another directory"),
@@ -219,7 +219,7 @@ def test_settings_that_go_together_are_taken(argv: list[str]) -> None:
         (["/a"], "outputs: [{stdout: {}, forward: {address: h}}]", "outputs[0] in FILE needs one key, "),
         (["/a"], "outputs: [{forward: {address: h, ca: /x}}]", "outputs[0].forward in FILE has ca without TLS; "),
         ([], "sources: [{paths: []}]", "a PATH is empty; "),
-        ([], "sources: [{paths: [/a], multiline: '('}]", "--multiline is '(', expected java, python, go or a "),
+        ([], "sources: [{paths: [/a], multiline: '('}]", "--multiline is '(', expected java, python, go, dotnet, node"),
     ],
 )  # fmt: skip
 def test_a_config_file_that_cannot_be_used_says_why(tmp_path: Path, argv: list[str], text: str, message: str) -> None:
