@@ -37,11 +37,11 @@ LEFT_OUT = """
     _gdbm*.so nis.*.so ossaudiodev*.so _codecs_*.so
 """.split()  # noqa: SIM905  # one word a line would be a page
 
-# Of the packages: tests, type stubs, examples, pip's notes on the build; the C half of PyYAML, 2.6 MB for nothing; and
-# zstandard's second binding, for PyPy.
+# Of the packages: tests and what helps to write them, type stubs, sources of extensions, examples, pip's notes on the
+# build; the C half of PyYAML, 2.6 MB for nothing; and zstandard's second binding, for PyPy.
 LEFT_OUT_OF_PACKAGES = """
-    __pycache__ tests examples examples-1.json *.pyi *.pyx direct_url.json REQUESTED _yaml.*.so
-    _cffi.*.so backend_cffi.py
+    __pycache__ tests test_utils.py pytest_plugin.py _testcapi.*.so examples examples-1.json *.pyi *.pyx *.pxd *.pxi *.h
+    direct_url.json REQUESTED _yaml.*.so _cffi.*.so backend_cffi.py
 """.split()  # noqa: SIM905
 
 # Folders that hold something for each service of Amazon's, and the services to keep: S3, and those that boto3 gets
@@ -53,7 +53,7 @@ KEPT = {
 }
 
 # What a package looks for beside its own files, by package: names of time zones, for keys and times in local time.
-BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo"}
+BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo", "sidecars/adapter": "/usr/share/zoneinfo"}
 
 TMP, STICKY = "/tmp", 0o1777  # noqa: S108
 

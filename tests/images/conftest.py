@@ -33,6 +33,7 @@ class Image:
     memory: float  # MiB resident, idle
     beside_secret: dict[str, str] = field(default_factory=dict)  # variables more that it wants with that secret
     tmpfs: dict[str, str] = field(default_factory=dict)  # the volumes it needs
+    serves: tuple[int, ...] = ()  # ports beside that of its admin door
     shell: bool = False
 
     def __str__(self) -> str:
@@ -70,28 +71,44 @@ IMAGES = [
         memory=38,
         tmpfs={"/logs": "mode=1777", "/state": OWN},
     ),
+    Image(
+        name="log-adapter",
+        port=9102,
+        serves=(3080,),
+        idle=("/logs/*.log",),
+        lingering=("--quiet", "20s"),
+        prefix="ADAPTER_",
+        secret="ADAPTER_AUTH_PASSWORD",
+        secretive=("--auth-user", "reader"),
+        megabytes=62,
+        compressed=21,
+        memory=50,
+        tmpfs={"/logs": "mode=1777"},
+    ),
 ]
 
 
 class Container:
     """A running container, with what tests ask of one."""
 
-    def __init__(self, container: Any, port: int) -> None:
+    def __init__(self, container: Any, image: Image) -> None:
         self.container = container
-        self._port = port
+        self._image = image
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.container, name)
 
-    def address(self) -> tuple[str, int]:
-        """Where the admin door is published on this machine, which is not the container's loopback."""
+    def address(self, port: int | None = None) -> tuple[str, int]:
+        """Where the admin door, or another port, is published on this machine: not the container's loopback."""
         self.container.reload()
-        [published, *_] = self.container.ports[f"{self._port}/tcp"]
+        [published, *_] = self.container.ports[f"{port or self._image.port}/tcp"]
         return "127.0.0.1", int(published["HostPort"])
 
-    def ask(self, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-        """Send one request to the admin door, from outside the container."""
-        connection = http.client.HTTPConnection(*self.address(), timeout=5)
+    def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, port: int | None = None
+    ) -> tuple[int, str]:
+        """Send one request to the admin door, or to another port, from outside the container."""
+        connection = http.client.HTTPConnection(*self.address(port), timeout=5)
         try:
             connection.request(method, path, headers=headers or {})
             answer = connection.getresponse()
@@ -99,8 +116,8 @@ class Container:
         finally:
             connection.close()
 
-    def get(self, path: str) -> tuple[int, str]:
-        return self.ask("GET", path)
+    def get(self, path: str, port: int | None = None) -> tuple[int, str]:
+        return self.ask("GET", path, port=port)
 
     def python(self, program: str, *arguments: str) -> str:
         """Run a program in the container with the image's own Python."""
@@ -195,13 +212,13 @@ def start(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
             "pids_limit": 64,
             "mem_limit": "128m",
             "tmpfs": image.tmpfs,
-            "ports": {f"{image.port}/tcp": ("127.0.0.1", None)},
+            "ports": {f"{port}/tcp": ("127.0.0.1", None) for port in (image.port, *image.serves)},
         }
         name = f"sidecars/{image.name}:{tag}"
         container = engine.containers.create(name, list(arguments), **(settings | options))
         started.append(container)
         container.start()
-        return Container(container, image.port)
+        return Container(container, image)
 
     yield start
     for container in started:

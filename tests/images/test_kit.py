@@ -45,7 +45,7 @@ def test_the_settings_of_the_image_are_what_kubelet_and_compose_need(engine, ima
     assert not config["Cmd"]
     assert config["StopSignal"] == "SIGTERM"
     assert config["Healthcheck"]["Test"] == ["CMD", image.name, "healthcheck"]
-    assert list(config["ExposedPorts"]) == [f"{image.port}/tcp"]
+    assert set(config["ExposedPorts"]) == {f"{port}/tcp" for port in (image.port, *image.serves)}
 
 
 def test_the_labels_say_what_it_is_and_where_it_is_from(engine, image):
