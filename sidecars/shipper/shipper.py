@@ -170,11 +170,11 @@ class Shipper:
             await self._until_done(lambda: self._relieve(spool))
 
     def _render(self, stream: Stream, source: Source, tag: str, batch: Batch) -> list[bodies.Lines]:
-        whole = isinstance(source.records, Lines)
+        way = batch.file.lane.records
         extra = {stream.path_key: printable(batch.path)} if stream.path_key else {}
         return self._renderers[source].render(
             batch.data,
-            records=None if whole else list(source.records.split(bytes(batch.data))),
+            records=None if isinstance(way, Lines) else list(way.split(bytes(batch.data))),
             tag=tag,
             path=printable(batch.path),
             now=time.time(),

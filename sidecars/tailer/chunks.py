@@ -25,7 +25,7 @@ class Chunks:
     def of(self, batch: Batch) -> packing.Chunk:
         """Pack a batch; batches of one file in their order."""
         data = bytes(batch.data)
-        records = batch.file.lane.source.records
+        records = batch.file.lane.records
         if isinstance(records, Lines):
             lines: Sequence[str | bytes] = packing.texts(data)
         else:

@@ -41,7 +41,7 @@ class Raw:
         return pieces
 
     def _body(self, batch: Batch, within: bool) -> Piece:
-        records = batch.file.lane.source.records
+        records = batch.file.lane.records
         if self._label is None and isinstance(records, Lines):
             return batch.data
         data = bytes(batch.data)
@@ -91,7 +91,7 @@ class Json:
         """Give what to write for this batch."""
         known = {"time": _now(), "file": printable(batch.path), **self._fields}
         text = str(batch.data, "utf-8", "replace")
-        records = batch.file.lane.source.records
+        records = batch.file.lane.records
         if self._plain(batch, text) and isinstance(records, Lines):
             return [_wrapped(text, known)]
         return [b"".join(self._lines(batch, text, records, known))]

@@ -59,12 +59,12 @@ class Source:
         self.patterns = Patterns(paths, exclude)
         self.from_end = from_end
         self.records = records or Lines()
-        self.joined = not isinstance(self.records, Lines)
 
 
 class Lane:
     """A followed path.
 
+    records   how its bytes are cut; whoever reads it may set another way once it has seen what is in it
     files     what is to be read, oldest first; the last may be the one under the path now
     current   the file under the path now
     since     nanoseconds: what was begun before is known, or none of ours
@@ -79,6 +79,7 @@ class Lane:
         "gone_since",
         "literal",
         "path",
+        "records",
         "since",
         "source",
         "trouble",
@@ -88,6 +89,7 @@ class Lane:
         self.path = path
         self.since = since
         self.source = source
+        self.records = source.records
         self.literal = literal
         self.files: list[File] = []  # a list: a deque of none takes 600 bytes, for each of 10,000 paths
         self.current: File | None = None
@@ -95,6 +97,11 @@ class Lane:
         self.gone_since: float | None = None
         self.directory_modified = 0
         self.trouble: str | None = None
+
+    @property
+    def joined(self) -> bool:
+        """Whether a record may be several lines: only the next one, or time, tells that it has ended."""
+        return not isinstance(self.records, Lines)
 
     @property
     def directory(self) -> str:

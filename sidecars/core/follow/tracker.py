@@ -37,8 +37,7 @@ class Tracker:
         self.lanes: dict[str, Lane] = {}
         self.registry = Registry(options.open_files)
         self.predecessors = Predecessors(self.lanes, self.registry, output)
-        timed = options.partial_timeout is not None or any(source.joined for source in self.sources)
-        self.turns = Turns(options, self.registry.descriptors, self._restart, output, timed)
+        self.turns = Turns(options, self.registry.descriptors, self._restart, output)
         self.predecessors.turns = self.turns
         self.grown_at = time.monotonic()
         self._options = options

@@ -32,7 +32,6 @@ class Turns:
         descriptors: Descriptors,
         restart: Callable[[Lane, File], None],
         output: str,
-        timed: bool,
     ) -> None:
         self.finish = options.once
         self.ended = False
@@ -42,7 +41,6 @@ class Turns:
         self._ready: dict[Lane, None] = {}
         self._options = options
         self._settled = int(options.settled * 1e9)
-        self._timed = timed
         self._descriptors = descriptors
         self._restart = restart
         self._output = output
@@ -56,7 +54,12 @@ class Turns:
     @property
     def tending(self) -> bool:
         """Whether time alone may bring something: a rotated file let go, a held line sent, a turn given up."""
-        return bool(self.lingering or self._ready or (self._held and self._timed))
+        return bool(self.lingering or self._ready or self._any_timed())
+
+    def _any_timed(self) -> bool:
+        if self._options.partial_timeout is not None:
+            return bool(self._held)
+        return any(file.lane.joined for file in list(self._held))  # at once: the other thread adds to them
 
     def give(self, lane: Lane) -> None:
         """Let this lane have a turn."""
@@ -127,7 +130,7 @@ class Turns:
             return None
         if file.written_until:
             metrics.HOLE_BYTES.labels(self._output).inc(file.skip_hole())
-        batch = file.read(self._buffers[0], self.room, lane.source.records)
+        batch = file.read(self._buffers[0], self.room, lane.records)
         if batch is not None:
             self._buffers.reverse()
         return batch
@@ -169,7 +172,7 @@ class Turns:
             age = now - file.held_since
             file.force_line = age >= self._options.record_timeout
             file.force = self._options.partial_timeout is not None and age >= self._options.partial_timeout
-            if file.force or (file.force_line and file.lane.source.joined):
+            if file.force or (file.force_line and file.lane.joined):
                 self.resume(file)
 
     def _force_rest(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecars.core.follow.checkpoint import Store
+from sidecars.core.follow.file import Batch
 from sidecars.core.follow.follower import Follower, follow
 from sidecars.core.follow.lane import Options, Source
 
@@ -34,6 +35,7 @@ class Stream:
     def __init__(self, follower: Follower, acknowledging: bool) -> None:
         self.follower = follower
         self.given: list[Given] = []
+        self.last: Batch
         self._acknowledging = acknowledging
 
     @property
@@ -56,6 +58,7 @@ class Stream:
             return False
         given = Given(batch.path, bytes(batch.data), batch.start, batch.complete, batch.continued)
         assert batch.end == batch.start + len(given.data)
+        self.last = batch
         self.given.append(given)
         if self._acknowledging:
             self.follower.acknowledge(batch)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -246,6 +247,21 @@ def test_the_last_of_joined_records_goes_out_after_the_timeout(tmp_path: Path) -
             await stream.receive(trace)
             assert time.monotonic() - started > 0.2
             assert [given.data for given in stream.given] == [b"INFO a\n", b"ERROR b\n\tat c\n"]
+
+    run(scenario())
+
+
+def test_a_path_is_cut_in_another_way_once_what_is_in_it_was_seen(tmp_path: Path, options: Options) -> None:
+    path = tmp_path / "app.log"
+
+    async def scenario() -> None:
+        path.write_bytes(b"INFO first\n")
+        async with streaming(path, options=msgspec.structs.replace(options, record_timeout=0.3)) as stream:
+            await stream.receive(b"INFO first\n")
+            stream.last.file.lane.records = records("java")
+            append(path, b"ERROR\n\tat a.b\nINFO next\n")
+            await stream.receive(b"INFO first\nERROR\n\tat a.b\nINFO next\n")
+            assert [given.data for given in stream.given[1:]] == [b"ERROR\n\tat a.b\n", b"INFO next\n"]
 
     run(scenario())
 
