@@ -1,0 +1,261 @@
+"""JSON lines: what is canonical already passes as it is; the usual names of time, level and message are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from sidecars.adapter.formats import levels, times
+from sidecars.adapter.formats.columnar import cleaned, ended, unparsed
+from sidecars.adapter.formats.times import Times
+from sidecars.adapter.table import LEVELS, Json, Objects, Record, Segment
+
+# In the order in which they are believed. Sources: the defaults of pino, bunyan, winston, zap, zerolog, logrus, slog,
+# structlog, python-json-logger, logstash-logback-encoder, log4j2's JsonTemplateLayout, Serilog, ECS, Google's logging.
+TIMES = (
+    "time", "@timestamp", "timestamp", "ts", "datetime", "asctime", "t", "@t", "Timestamp", "date", "eventTime",
+    "event_time", "dt", "timeMillis",
+)  # fmt: skip
+LEVEL_NAMES = (
+    "level", "severity", "lvl", "levelname", "log.level", "loglevel", "log_level", "severity_text", "severityText",
+    "SeverityText", "@l", "Level", "LogLevel",
+)  # fmt: skip
+MESSAGES = ("message", "msg", "log", "event", "@m", "@mt", "short_message", "MESSAGE", "Message", "text", "body")
+_OURS = ("time", "level", "message")
+# Where something is kept that has such a name, and is none.
+_ELSE = (("time", "timestamp"), ("level", "severity"), ("message", "body"))
+_ALIASES = frozenset((*TIMES, *LEVEL_NAMES, *MESSAGES)) - set(_OURS)
+
+# What an encoder may add on its own: if no object has these, they can be put into its text.
+ADDED = frozenset(("file", "pod", "namespace", "node"))
+# A portion in which some lines are not canonical is cut into so many pieces, of which the others pass.
+_PIECES = 16
+
+_decode = msgspec.json.Decoder(dict[str, Any])
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Passed(Json):
+    """Lines that pass as they are, of which only what makes them canonical was read."""
+
+    __slots__ = ()
+
+    def records(self) -> Iterator[Record]:
+        """Decode the lines. What msgspec skipped may be a number that it does not take."""
+        for line in self.lines:
+            yield loaded(line) or {"message": line.decode("utf-8", "replace")}
+
+
+def _canonical(absent: Collection[str]) -> Callable[[bytes], list[Any]]:
+    """Give what decodes lines that are canonical and have none of these fields, and raises for others."""
+    fields: list[tuple[str, Any, Any]] = [
+        ("time", Annotated[datetime, msgspec.Meta(tz=True)] | UnsetType, UNSET),
+        ("level", Literal[LEVELS] | UnsetType, UNSET),
+        ("message", str | UnsetType, UNSET),
+    ]
+    names = dict(zip(_OURS, _OURS, strict=True))
+    for number, name in enumerate(sorted({*_ALIASES, *absent} - set(_OURS))):
+        fields.append((f"not_{number}", UnsetType, UNSET))
+        names[f"not_{number}"] = name
+    shape = msgspec.defstruct("Canonical", fields, rename=names, gc=False)
+    return msgspec.json.Decoder(shape).decode_lines
+
+
+class _Plan(NamedTuple):
+    """Which of an object's names may be its time, level and message."""
+
+    times: tuple[str, ...]
+    levels: tuple[str, ...]
+    messages: tuple[str, ...]
+
+
+class JsonLines:
+    """JSON objects, one per line.
+
+    `special` changes each record of a program whose JSON is its own, before the usual names are looked for.
+    """
+
+    parts: str | None = None
+    continuation: bytes | None = None
+
+    def __init__(
+        self,
+        name: str,
+        times: Times,
+        absent: Collection[str] = (),
+        special: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._times = times
+        self._special = special
+        self._absent = ADDED | frozenset(absent)
+        self._ways = [] if special else [(_canonical(names), frozenset(names)) for names in (self._absent, ())]
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+
+    def context(self, data: bytes, before: object) -> object:
+        """Give none."""
+        return None
+
+    def parse(self, data: bytes, context: object = None) -> list[Segment]:
+        """Read lines."""
+        data = ended(data)
+        segment = self._passed(data)
+        if segment or not data:
+            return [segment] if segment else []
+        pieces = list(_cut(data)) if self._ways else [data]
+        if len(pieces) == 1:
+            return self._read(data)
+        return [each for piece in pieces for each in self._piece(piece)]
+
+    def _piece(self, data: bytes) -> list[Segment]:
+        segment = self._passed(data)
+        return [segment] if segment else self._read(data)
+
+    def _passed(self, data: bytes) -> Segment | None:
+        """Give the lines as they are, if each is a canonical object."""
+        count = data.count(b"\n")
+        # Between these ends no line can hold two objects, and no object two lines.
+        if (
+            not self._ways
+            or not data.startswith(b"{")
+            or data.count(b"}\n") != count
+            or data.count(b"\n{") != count - 1
+        ):
+            return None
+        if not _sound(data):
+            return None
+        for decode, absent in self._ways:
+            try:
+                if len(decode(data)) == count:
+                    return Passed(data, count, absent)
+            except _BROKEN:
+                continue
+        return None
+
+    def _read(self, data: bytes) -> list[Segment]:
+        segments: list[Segment] = []
+        found = zip(self._objects(data), data[:-1].split(b"\n"), strict=True)
+        for good, run in groupby(found, lambda pair: pair[0] is not None):
+            pairs = list(run)
+            lines = [line for _, line in pairs]
+            if good:
+                segments.append(Objects([self.canonical(record) for record, _ in pairs if record is not None], lines))
+            else:
+                segments += unparsed(lines, self.name)
+        return segments
+
+    def _objects(self, data: bytes) -> Sequence[Record | None]:
+        try:
+            records: list[Record] = _decode.decode_lines(data)
+        except _BROKEN:
+            records = []
+        if len(records) == data.count(b"\n") and data.count(b"\n{") == len(records) - 1:
+            return records
+        return [loaded(line) for line in cleaned(data)[:-1].split(b"\n")]
+
+    def canonical(self, record: Record) -> Record:
+        """Give the record with time, level and message as all records have them. What is none keeps another name."""
+        if self._special:
+            self._special(record)
+        names = tuple(record)
+        plan = self._plans.get(names) or self._planned(names)
+        head: Record = {}
+        for ours, aliases, read in (
+            ("time", plan.times, self._time),
+            ("level", plan.levels, _level),
+            ("message", plan.messages, _message),
+        ):
+            for name in aliases:
+                value = read(record[name])
+                if value is not None:
+                    del record[name]
+                    head[ours] = value
+                    break
+        # Elastic Common Schema, nested.
+        if "level" not in head and isinstance(nested := record.get("log"), dict):
+            head.update({"level": level} if (level := _level(nested.get("level"))) else {})
+        for ours, other in _ELSE:
+            if ours in record and (kept := record.pop(ours)) is not None:
+                record.setdefault(other, kept)
+        return {**head, **record}
+
+    def _planned(self, names: tuple[str, ...]) -> _Plan:
+        if len(self._plans) >= 256:
+            self._plans.clear()
+        plan = _Plan(*(tuple(name for name in known if name in names) for known in (TIMES, LEVEL_NAMES, MESSAGES)))
+        self._plans[names] = plan
+        return plan
+
+    def _time(self, value: object) -> str | None:
+        if isinstance(value, str):
+            return self._times.cell(value.encode("utf-8", "replace"))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return times.number(value)
+        return None
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    start, step = 0, max(4096, len(data) // _PIECES)
+    while start < len(data):
+        end = data.find(b"\n", min(start + step, len(data) - 1)) + 1
+        yield data[start:end]
+        start = end
+
+
+def _sound(data: bytes) -> bool:
+    """Tell whether the text is UTF-8 with no half of a surrogate pair: msgspec does not look into what it skips."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return False
+    return b"\\u" not in data or (b"\\ud" not in data and b"\\uD" not in data)
+
+
+def _level(value: object) -> str | None:
+    if isinstance(value, str):
+        return levels.level(value)
+    return levels.level(str(value)) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _message(value: object) -> str | None:
+    if isinstance(value, str):
+        return value.removesuffix("\n")
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    return None
+
+
+def loaded(line: bytes) -> Record | None:
+    """Give the object of one line, None for none: with what is no JSON, but met, such as NaN, as text."""
+    try:
+        return _decode.decode(line)
+    except _BROKEN:
+        found = _lenient(line)
+    return found if isinstance(found, dict) else None
+
+
+def _lenient(line: bytes) -> object:
+    if not line.lstrip().startswith(b"{"):
+        return None
+    try:
+        return _sane(json.loads(line.decode("utf-8", "replace"), parse_constant=str))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _sane(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(_sane(name)): _sane(each) for name, each in value.items()}
+    return [_sane(each) for each in value] if isinstance(value, list) else value
