@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import sidecars.adapter.settings
 import sidecars.shipper.settings
 import sidecars.tailer.settings
 from sidecars import __version__
@@ -48,6 +49,9 @@ SIDECARS = {
     "log-tailer": Sidecar(sidecars.tailer.settings.Settings, "sidecars.tailer", "TAILER_", 9101, 32 << 20, 48 << 20),
     "s3-shipper": Sidecar(
         sidecars.shipper.settings.Settings, "sidecars.shipper", "SHIPPER_", 9103, 76 << 20, 115 << 20
+    ),
+    "log-adapter": Sidecar(
+        sidecars.adapter.settings.Settings, "sidecars.adapter", "ADAPTER_", 9102, 50 << 20, 85 << 20
     ),
 }
 

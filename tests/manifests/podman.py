@@ -19,14 +19,15 @@ from tests.manifests.documents import S3_SERVER, Document, containers, documents
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
 
-TAILER, DEBUG, SHIPPER, DEMO, S3 = (
+TAILER, DEBUG, SHIPPER, ADAPTER, DEMO, S3 = (
     f"sidecars/log-tailer:{__version__}",
     f"sidecars/log-tailer:{__version__}-debug",
     f"sidecars/s3-shipper:{__version__}",
+    f"sidecars/log-adapter:{__version__}",
     f"sidecars/demo:{__version__}",
     f"sidecars/s3-server:{__version__}",
 )
-IMAGES = {TAILER, DEBUG, SHIPPER, DEMO, S3}
+IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, DEMO, S3}
 
 # What stands in for applications of others, which come from a registry: an image of ours and what changes with it.
 STAND_INS: dict[str, Document] = {

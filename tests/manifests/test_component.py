@@ -52,6 +52,10 @@ def test_the_overlay_has_the_last_word_on_settings() -> None:
     assert variables["TAILER_PATHS"] == "/logs/*.log"
     assert variables["TAILER_FORMAT"] == "json"
     assert variables["TAILER_LABEL"] == "none"
+    (adapter,) = documents.sidecars(found, "log-adapter")
+    variables = documents.environment(adapter, found)
+    assert variables["ADAPTER_PATHS"] == "/logs/*.log"
+    assert variables["ADAPTER_OUTPUT"] == "off"
     (shipper,) = documents.sidecars(found, "s3-shipper")
     variables = documents.environment(shipper, found)
     assert variables["SHIPPER_PATHS"] == "/logs/*.log"
@@ -75,7 +79,7 @@ def test_every_deployment_of_the_overlay_gets_them(tmp_path: Path) -> None:
     kustomization = (example / "kustomization.yaml").read_text()
     (example / "kustomization.yaml").write_text(kustomization.replace("resources:", "resources:\n  - till.yaml"))
     got = [{one.sidecar for one in documents.containers(pod)} for pod in documents.pods(built(example))]
-    assert got == [{"log-tailer", "s3-shipper", None}] * 2
+    assert got == [{*documents.SIDECARS, None}] * 2
 
 
 @pytest.mark.parametrize("folder", OVERLAYS, ids=named)
@@ -89,7 +93,9 @@ def test_kubectl_and_the_stand_in_agree(folder: Path) -> None:
 def normal(found: list[Document]) -> list[str]:
     """Resources without the hashes in generated names, and in one order."""
     return sorted(
-        re.sub(r"((log-tailer|s3-shipper)(-defaults)?)-[0-9a-z]{10}\b", r"\1", json.dumps(one, sort_keys=True))
+        re.sub(
+            rf"(({'|'.join(documents.SIDECARS)})(-defaults)?)-[0-9a-z]{{10}}\b", r"\1", json.dumps(one, sort_keys=True)
+        )
         for one in found
     )
 

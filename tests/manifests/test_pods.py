@@ -1,4 +1,4 @@
-"""Every manifest runs as a real pod: the tailer in it shows the application's lines, the shipper puts them into S3."""
+"""Every manifest runs as a real pod: tailer and adapter show the application's lines, the shipper puts them into S3."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ LINES = {
     "components/example": r'^\{.*"order placed".*\}$',
 }
 
+# What the adapter of each manifest must print.
+RECORDS = {
+    "adapter/native-sidecar.yaml": r'^\{.*"method":"GET".*"status":\d+.*\}$',
+    "adapter/pod.yaml": r'^\{.*"method":"GET".*"status":\d+.*\}$',
+    "gallery/6-adapter.yaml": r'^\{.*"message":"This is log".*\}$',
+}
+
 # What the keys of each manifest's objects must be.
 DATED = r"\d{4}/\d\d/\d\d/[\w.-]+\.gz"
 KEYS = {
@@ -42,7 +49,7 @@ Found = list[Document]
 
 
 def manifests() -> dict[str, Path]:
-    """Every manifest with one of our sidecars; each needs its line in LINES or in KEYS."""
+    """Every manifest with one of our sidecars; each needs its line in LINES, RECORDS or KEYS."""
     overlays = [path.parent for path in documents.kustomizations() if "resources" in documents.documents(path)[0]]
     paths = [path for path in documents.plain() if documents.sidecars(documents.documents(path))]
     return {str(path.relative_to(ROOT)): path for path in [*paths, *overlays]}
@@ -91,17 +98,17 @@ class Running:
         ended = [self.application, *self._others, self.sidecar]
         return {int(code) for code in self._podman("inspect", "--format", "{{.State.ExitCode}}", *ended).split()}
 
-    def written(self, *, wrapped: bool = False) -> list[str]:
+    def written(self, pattern: str = "*", *, wrapped: bool = False) -> list[str]:
         """Every line in the application's files, rotated ones too; of what a wrapper extends, only that it is there."""
         mounts = json.loads(self._podman("inspect", "--format", "{{json .Mounts}}", self.application))
         (folder,) = [mount["Source"] for mount in mounts if mount["Destination"].startswith(("/logs", "/var/log"))]
-        files = [path for path in Path(folder).iterdir() if path.is_file()]
+        files = [path for path in Path(folder).glob(pattern) if path.is_file()]
         lines = [line for path in files for line in path.read_text().splitlines()]
         return sorted("an object" if wrapped and line.startswith("{") else line for line in lines)
 
 
 def test_every_manifest_says_what_its_sidecars_do() -> None:
-    assert set(manifests()) == {*LINES, *KEYS, FLUENTD}
+    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, FLUENTD}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -132,6 +139,30 @@ def test_it_ends_well_within_the_grace_and_loses_no_line(name: str, podman: Podm
 def original(line: str) -> str:
     """A line as it was before the tailer marked it with its file or wrapped it; of an object, what was not its own."""
     return str(json.loads(line).get("log", "an object")) if line.startswith("{") else line.split(": ", 1)[1]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_its_adapter_gives_a_record_for_each_line_and_ends_well(
+    name: str, podman: Podman, lost: dict[str, list[str]]
+) -> None:
+    with podman.playing(played(name, lost)) as ids:
+        running = Running(podman, name, ids, "log-adapter")
+        with follow(podman, running.sidecar) as log:
+            log.wait_for(RECORDS[name])
+        assert json.loads(podman("exec", running.sidecar, "python", "-c", GET, "http://127.0.0.1:3080/logs"))
+        running.end()
+        assert running.exit_codes() == {0}
+        with follow(podman, running.sidecar) as log:
+            assert log.end() == 0
+        records = [json.loads(line) for line in log.said["stdout"].splitlines()]
+        assert [record for record in records if "parse_error" in record] == []
+        clients_or_times = sorted(record.get("client", record["time"]) for record in records)
+        lines = running.written("access.log*") + running.written("file.log")
+        assert clients_or_times == sorted(re.split(" - |#", line)[0] for line in lines)
+
+
+# Asks as `curl` would, which no image has.
+GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 
 @pytest.mark.parametrize("name", KEYS)
