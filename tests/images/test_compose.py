@@ -19,8 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 @pytest.fixture(scope="module")
 def ports():
-    """Ports of this machine for the status pages and S3, instead of those that a demo may hold."""
-    names = ("ADMIN_PORT", "SHIPPER_PORT", "S3_PORT")
+    """Ports of this machine for the pages and S3, instead of those that a demo may hold."""
+    names = ("ADMIN_PORT", "ADAPTER_PORT", "SHIPPER_PORT", "S3_PORT")
     with contextlib.ExitStack() as held:
         return {name: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for name in names}
 
@@ -77,6 +77,16 @@ def files_of(output):
 def test_the_status_pages_are_open_on_this_machine(up, ports):
     for name, port in (("log-tailer", ports["ADMIN_PORT"]), ("s3-shipper", ports["SHIPPER_PORT"])):
         assert json.loads(fetched(f"http://127.0.0.1:{port}/status"))["name"] == name
+
+
+def test_the_page_of_the_logs_is_open_on_this_machine_and_has_records(up, ports):
+    page = f"http://127.0.0.1:{ports['ADAPTER_PORT']}"
+    assert b"<html" in fetched(f"{page}/")
+    deadline = time.monotonic() + 30
+    while not (records := json.loads(fetched(f"{page}/logs?tail=1"))):
+        assert time.monotonic() < deadline, up("logs", "--no-color", "log-adapter")
+        time.sleep(0.2)
+    assert "time" in records[0]
 
 
 def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
