@@ -1,0 +1,15 @@
+"""What log-adapter counts beyond what every sidecar that follows files counts; of records themselves: counting.py."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+INPUT_BYTES = Counter("adapter_input_bytes_total", "Bytes taken from inputs without a file behind them.", ["input"])
+DROPPED_RECORDS = Counter(
+    "adapter_dropped_records_total",
+    "Records that came while the queue was full and whose sender does not wait, as with syslog by UDP.",
+    ["input"],
+)
+QUEUE_BYTES = Gauge("adapter_queue_bytes", "Bytes held until every output has delivered them.")
+QUEUE_LIMIT_BYTES = Gauge("adapter_queue_limit_bytes", "How many are held at most.")
+CONNECTIONS = Gauge("adapter_syslog_connections", "Open TCP connections that send syslog.")
