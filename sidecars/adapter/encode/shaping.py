@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from sidecars.adapter.encode.redaction import Redactor, redactor
+from sidecars.adapter.encode.values import text
 from sidecars.adapter.table import Record, Segment
 from sidecars.core.errors import WrongSettings
 from sidecars.core.follow.identity import printable
@@ -61,7 +62,7 @@ class Shaping:
 
     def __init__(self, settings: Wanted) -> None:
         self.renames = _renames(settings.rename)
-        self.drops = frozenset(_named(text, "--drop") for text in settings.drop)
+        self.drops = frozenset(_named(name, "--drop") for name in settings.drop)
         self._pod = {
             name: value
             for name, value in (
@@ -97,7 +98,7 @@ class Shaping:
     def _added(self, origin: str) -> tuple[dict[str, str], dict[str, str]]:
         path = printable(origin)
         values = {"file": path, "name": os.path.basename(path), **self._pod}
-        always = {name: _PLACEHOLDER.sub(lambda found: values[found[1]], text) for name, text in self._adds.items()}
+        always = {name: _PLACEHOLDER.sub(lambda found: values[found[1]], value) for name, value in self._adds.items()}
         file = {"file": path} if self._names_file and origin not in _NO_FILE else {}
         return always, {name: value for name, value in (file | self._pod).items() if name not in always}
 
@@ -111,6 +112,19 @@ class Shaping:
         """Give the records as they leave: blacked out, renamed, without what is dropped, with what is added."""
         for segment in self.segments(segments):
             yield from self.shaped(segment.records(), origin)
+
+    def documents(self, segments: Sequence[Segment], origin: str) -> Iterator[tuple[Record, str]]:
+        """Give the records as they leave, each with its message: its own, or the raw line where it has none.
+
+        A raw line has what --drop leaves out, so with that the values that stay are the message.
+        """
+        for segment in self.segments(segments, lines=True):
+            records = self.shaped(segment.records(), origin)
+            for record, line in zip(records, segment.lines, strict=True):
+                message = record.get("message")
+                if not isinstance(message, str):
+                    message = " ".join(map(text, record.values())) if self.drops else line.decode("utf-8", "replace")
+                yield record, message
 
     def shaped(self, records: Iterable[Record], origin: str) -> Iterator[Record]:
         """Rename, drop and add in records that are blacked out already."""
@@ -131,17 +145,17 @@ class Shaping:
         return text if self._redactor is None else self._redactor.text(text)
 
 
-def _named(text: str, flag: str) -> str:
-    if not text or "=" in text:
-        raise WrongSettings(f"{flag} is {text!r}, expected the name of a field")
-    return text
+def _named(name: str, flag: str) -> str:
+    if not name or "=" in name:
+        raise WrongSettings(f"{flag} is {name!r}, expected the name of a field")
+    return name
 
 
 def _pairs(texts: Iterable[str], flag: str, form: str) -> Iterator[tuple[str, str]]:
-    for text in texts:
-        name, equals, value = text.partition("=")
+    for pair in texts:
+        name, equals, value = pair.partition("=")
         if not name or not equals:
-            raise WrongSettings(f"{flag} is {text!r}, expected {form}")
+            raise WrongSettings(f"{flag} is {pair!r}, expected {form}")
         yield name, value
 
 
