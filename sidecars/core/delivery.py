@@ -34,7 +34,8 @@ class Intake(Protocol[T]):
 
 
 class Attempts:
-    """One output's attempts: each is repeated for as long as it fails, and trouble is said once, not at each of them.
+    """One output's attempts: each is repeated for as long as it fails, and each kind of trouble is said
+    once, not at each of them.
 
     Between two attempts there are at most ten seconds, unless DeliveryFailed names a pause.
     """
@@ -42,7 +43,7 @@ class Attempts:
     def __init__(self, name: str, health: Health) -> None:
         self._name = name
         self._health = health
-        self._down = False
+        self._said: set[str] = set()
         # One event when it fails and one when it works again, from here, instead of one for each attempt.
         stamina.instrumentation.set_on_retry_hooks(())
 
@@ -54,8 +55,8 @@ class Attempts:
         async for attempt in retries:
             with attempt:
                 result = await call()
-        if self._down:
-            self._down = False
+        if self._said:
+            self._said.clear()
             self._health.working(self._name)
             log.info("delivery works again", output=self._name)
         return result
@@ -65,7 +66,7 @@ class Attempts:
             return False
         delivery_errors.labels(self._name, error.code).inc()
         self._health.failing(self._name, str(error))
-        if not self._down:
+        if error.code not in self._said:
             log.warning("delivery failed; it is tried again until it works", output=self._name, error=str(error))
-        self._down = True
+        self._said.add(error.code)
         return True if error.pause is None else error.pause

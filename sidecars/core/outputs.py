@@ -18,17 +18,17 @@ class Query(Place, frozen=True):
         return Place(self.name if key == "address" else f"{self.name}?{key}")
 
 
-def read_url(kind: type[P], url: str, address: str, query: str) -> P:
+def read_url(kind: type[P], url: str, address: str, query: str, **otherwise: object) -> P:
     """Make the Part of an output's URL from its address and the options after its `?`.
 
-    The options are the fields of the Part, written with `-` or `_`. Raises WrongSettings, which quotes `url`, and never
-    an option's text that may be a secret.
+    The options are the fields of the Part, written with `-` or `_`; `otherwise` has the values of those that the rest
+    of the URL says, unless an option does. Raises WrongSettings, which quotes `url`, and never an option's text that
+    may be a secret.
     """
     from urllib.parse import parse_qsl  # only who gives a URL pays for it
 
-    values: dict[str, object] = {
-        key.replace("-", "_"): value for key, value in parse_qsl(query, keep_blank_values=True)
-    }
+    options = {key.replace("-", "_"): value for key, value in parse_qsl(query, keep_blank_values=True)}
+    values: dict[str, object] = {**otherwise, **options}
     values["address"] = address
     place = Query(url)
     made: P = build(kind, fill(declared(kind), values, place), place)

@@ -1,16 +1,13 @@
-"""What differs from one delivery by the forward protocol to the next: the tag it has, and how it fails."""
+"""What differs from one delivery by the forward protocol to the next: the tag that it has."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Literal
 
 from sidecars.core.errors import WrongSettings
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-
-Code = Literal["connect", "dns", "tls", "auth", "timeout", "closed", "wrong_ack", "protocol"]
 
 
 def check_tag(template: str) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import os
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import AnyStr
 
 import msgspec
@@ -18,6 +21,11 @@ class Chunk(msgspec.Struct, frozen=True):
     id: str
     message: bytes
 
+
+_TIME = re.compile(
+    r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9})\d*)?(?P<zone>[Zz]|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
@@ -66,6 +74,19 @@ def pack_json(lines: Sequence[str | bytes], fields: Mapping[str, object], time_n
         return _interleaved(start, [_packed(record, line, known) for record, line in zip(records, lines, strict=True)])
 
 
+def pack_records(records: Iterable[dict[str, object]], now_ns: int) -> tuple[bytes, int]:
+    """Pack records as entries `[EventTime, record]`, and say how many there are.
+
+    An event's time is what the record's field `time` says, in RFC 3339, else `now_ns`.
+    """
+    entries = []
+    for record in records:
+        time = record.get("time")
+        moment = _moment(time) if isinstance(time, str) else None
+        entries.append(_event_time(now_ns if moment is None else moment) + _record_of(record))
+    return b"".join(entries), len(entries)
+
+
 def chunk(tag: str, entries: bytes, count: int, *, compressed: bool = False) -> Chunk:
     """Make the PackedForward message of so many entries that asks for `{"ack": id}`, with an id of its own.
 
@@ -108,6 +129,50 @@ def _record(line: str | bytes, fields: dict[str, object]) -> dict[str, object]:
         return fields | _decode_object(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {**fields, "log": line}
+
+
+def _record_of(record: dict[str, object]) -> bytes:
+    try:
+        return _encode(record)
+    except (OverflowError, RecursionError, UnicodeEncodeError):
+        return _encode({_fitting(key): _fitting(value) for key, value in record.items()})
+
+
+def _fitting(value: object) -> object:
+    """Give a value of a record as MessagePack can carry it: larger integers, and what is too deep, as text."""
+    try:
+        _encode(value)
+    except UnicodeEncodeError:
+        return _text_of(value)
+    except (OverflowError, RecursionError):
+        return _text_of(value) if isinstance(value, int) else _inside(value)
+    return value
+
+
+def _inside(value: object) -> object:
+    try:
+        if isinstance(value, dict):
+            return {_fitting(key): _fitting(each) for key, each in value.items()}
+        return [_fitting(each) for each in value] if isinstance(value, list) else _text_of(value)
+    except RecursionError:
+        return "(nested too deeply)"
+
+
+def _text_of(value: object) -> str:
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+@functools.lru_cache(4096)  # a second has many records
+def _moment(text: str) -> int | None:
+    """Read an RFC 3339 time with its zone as nanoseconds since 1970; None when it is none, or beyond an EventTime."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        seconds = int(datetime.fromisoformat(match["seconds"] + match["zone"]).timestamp())
+    except ValueError:
+        return None
+    return seconds * 10**9 + int((match["fraction"] or "0").ljust(9, "0")) if 0 <= seconds < 1 << 32 else None
 
 
 def _packed(record: dict[str, object], line: str | bytes, fields: dict[str, object]) -> msgspec.Raw:

@@ -14,21 +14,16 @@ from collections.abc import Iterator
 import msgpack
 from fluent.sender import FluentSender
 
+from sidecars.core import failures, tls
 from sidecars.core.errors import DeliveryFailed
-from sidecars.core.forward.destination import Code
+from sidecars.core.failures import Code, code_of
 from sidecars.core.forward.handshake import Handshake, read_helo, shown
 from sidecars.core.forward.packing import Chunk
 from sidecars.core.forward.settings import Forward
 from sidecars.core.forward.window import Window
 from sidecars.core.units import Seconds
 
-HINTS: dict[Code, str] = {
-    "dns": "is the name right, and the cluster's DNS reachable?",
-    "connect": "is the receiver running, and the address right?",
-    "tls": "does the receiver speak TLS there, and did `ca` sign its certificate?",
-    "closed": "its log says why; does it ask for TLS or a shared key?",
-    "timeout": "is the receiver overloaded, or something else listening there?",
-}
+HINTS = {**failures.HINTS, "closed": "its log says why; does it ask for TLS or a shared key?"}
 
 
 class ForwardSender(FluentSender):  # type: ignore[misc]  # fluent-logger comes without types
@@ -170,10 +165,14 @@ class ForwardSender(FluentSender):  # type: ignore[misc]  # fluent-logger comes 
         if self.destination.tls:
             with self._phase("tls", "cannot speak TLS with", self.destination.connect_timeout):
                 name = self.destination.server_name or self.host
-                self.socket = _context(self.destination).wrap_socket(self.socket, server_hostname=name)
+                self.socket = self._tls().wrap_socket(self.socket, server_hostname=name)
         if self.destination.key:
             with self._phase("closed", "no handshake with", self.destination.connect_timeout):
                 self._shake_hands(self.destination.key.reveal())
+
+    def _tls(self) -> ssl.SSLContext:
+        to = self.destination
+        return tls.context(ca=to.ca, cert=to.cert, cert_key=to.cert_key, verify=to.verify)
 
     def _close(self) -> None:
         super()._close()
@@ -248,37 +247,9 @@ class ForwardSender(FluentSender):  # type: ignore[misc]  # fluent-logger comes 
             raise DeliveryFailed(failure.code, f"{action} {self.destination}: {failure}") from failure
         except OSError as error:
             self._close()
-            code = _code(error, code)
+            code = code_of(error, code)
             reason = f"nothing within {timeout}" if code == "timeout" else error.strerror or error
             raise DeliveryFailed(code, f"{action} {self.destination}: {reason}; {HINTS[code]}") from error
         except BaseException:
             self._close()
             raise
-
-
-def _code(error: OSError, otherwise: Code) -> Code:
-    match error:
-        case socket.gaierror():
-            return "dns"
-        case TimeoutError():
-            return "timeout"
-        case ssl.SSLZeroReturnError() | ssl.SSLEOFError():
-            return otherwise
-        case ssl.SSLError():
-            return "tls"
-    return otherwise
-
-
-def _context(destination: Forward) -> ssl.SSLContext:
-    """Make the TLS context: at each connection anew, for certificates are renewed while we run."""
-    try:
-        context = ssl.create_default_context(cafile=destination.ca)
-        if destination.cert:
-            context.load_cert_chain(destination.cert, destination.cert_key)
-    except OSError as error:
-        files = ", ".join(filter(None, (destination.ca, destination.cert, destination.cert_key)))
-        raise DeliveryFailed("tls", f"one of {files} is of no use: {error}; is it mounted, and PEM?") from error
-    if not destination.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
