@@ -195,10 +195,10 @@ class Door:
         """Listen, and return the addresses; port 0 lets the kernel choose. Raises OSError."""
         loop = asyncio.get_running_loop()
         if host in ("", "*"):
-            self._server = await loop.create_server(self._connection, sock=_everywhere(port))
+            self._server = await loop.create_server(self._connection, sock=everywhere(port))
         else:
             self._server = await loop.create_server(self._connection, host, port)
-        return [_shown(*each.getsockname()[:2]) for each in self._server.sockets]
+        return [shown(*each.getsockname()[:2]) for each in self._server.sockets]
 
     def close(self) -> None:
         """Stop listening and drop every client."""
@@ -211,7 +211,7 @@ class Door:
         return Connection(self._answer, self._connections, self._patience)
 
 
-def _everywhere(port: int) -> socket.socket:
+def everywhere(port: int) -> socket.socket:
     """One socket for IPv6 and IPv4; asyncio's own choice, two sockets, cannot give both the same free port."""
     if socket.has_dualstack_ipv6():
         return socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
@@ -227,5 +227,6 @@ def _peer(transport: asyncio.Transport) -> ipaddress.IPv4Address | ipaddress.IPv
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _shown(host: str, port: int) -> str:
+def shown(host: str, port: int) -> str:
+    """Write an address as it is given: host:port, [::1]:port."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
