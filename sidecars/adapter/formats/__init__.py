@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
 from sidecars.adapter.formats import detection
-from sidecars.adapter.formats.catalogue import ALIASES, NAMES, made
+from sidecars.adapter.formats.catalogue import ALIASES, HEADED, NAMES, WRAPPERS, made
 from sidecars.adapter.formats.detection import Verdict
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.formats.times import zone as zone_named
+from sidecars.adapter.formats.wrapped import Wrapped
 from sidecars.adapter.table import Format
 from sidecars.core.errors import WrongSettings
 
@@ -33,13 +34,28 @@ def compile(
     Raises WrongSettings.
     """
     times = Times(zone_named(zone))
-    name = text.strip().lower().replace("_", "-")
-    name = ALIASES.get(name, name)
-    if name in NAMES:
-        return made(name, times, continuation, frozenset(absent))
-    near = get_close_matches(name, (*NAMES, *ALIASES), 1)
-    hint = f"; did you mean {near[0]}?" if near else f"; use one of {', '.join(NAMES)}"
-    raise WrongSettings(f"--from is {text!r}, which is no format{hint}")
+    words = [_known(word) for word in text.split("+")]
+    if len(words) == 1 and words[0] in NAMES:
+        if words[0] in WRAPPERS and isinstance(continuation, bytes):
+            words.append("text")
+        else:
+            return made(words[0], times, continuation, frozenset(absent))
+    if len(words) == 2 and words[0] in WRAPPERS and words[1] in NAMES and words[1] not in HEADED:
+        outer = made(words[0], times, None, frozenset())
+        return Wrapped(outer, made(words[1], times, continuation, frozenset()))
+    raise WrongSettings(f"--from is {text!r}, which is no format{_hint(words)}")
+
+
+def _known(word: str) -> str:
+    name = word.strip().lower().replace("_", "-")
+    return ALIASES.get(name, name)
+
+
+def _hint(words: Sequence[str]) -> str:
+    if len(words) == 2:
+        return f"; before a + stands one of {', '.join(WRAPPERS)}, behind it a format without a header line"
+    near = get_close_matches(words[0], (*NAMES, *ALIASES), 1)
+    return f"; did you mean {near[0]}?" if near else f"; use one of {', '.join(NAMES)}"
 
 
 def detect(head: bytes, name: str = "") -> Verdict:

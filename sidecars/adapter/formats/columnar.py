@@ -9,7 +9,7 @@ from typing import NamedTuple, overload
 
 from sidecars.adapter.formats import fields
 from sidecars.adapter.formats.times import Times
-from sidecars.adapter.table import Field, Segment, Table, Unparsed
+from sidecars.adapter.table import Field, Objects, Record, Segment, Table, Unparsed
 
 Rows = Sequence[Sequence[bytes]]
 
@@ -36,6 +36,8 @@ class Row(NamedTuple):
     unescape      what undoes the escapes of its text cells
     head          the beginning of a line that begins a record, where other lines continue the one before them
     quotes        whether text cells may hold a quote that is not escaped
+    also          further fields that are read of a group: name of the group, name of the field, what reads it
+    refine        what changes the records of tables whose bytes have `marks`: what no column can say
     """
 
     name: str
@@ -44,6 +46,9 @@ class Row(NamedTuple):
     unescape: fields.Read | None = None
     head: str | None = None
     quotes: bool = True
+    also: tuple[tuple[str, str, fields.Read], ...] = ()
+    refine: Callable[[Record], None] | None = None
+    marks: bytes = b""
 
 
 class Lines(Sequence[bytes]):
@@ -84,7 +89,8 @@ def cleaned(data: bytes) -> bytes:
     """Give the bytes without a byte order mark at the beginning and terminals' colours. It has as many lines."""
     if data.startswith(_BOM):
         data = data[3:]
-    return _ANSI.sub(b"", data) if b"\x1b[" in data else data
+    # One byte is searched for at the speed of memory, two are not.
+    return _ANSI.sub(b"", data) if b"\x1b" in data else data
 
 
 def clean(data: bytes, quotes: bool = True) -> bool:
@@ -122,6 +128,10 @@ class Columnar:
         names = sorted(self._pattern.groupindex, key=self._pattern.groupindex.__getitem__)
         self._at = [self._pattern.groupindex[name] - 1 for name in names]
         self._fields = [fields.field(name, times, row.unescape, row.special) for name in names]
+        for group, name, read in row.also:
+            self._at.append(self._pattern.groupindex[group] - 1)
+            self._fields.append(Field(name, "other", read))
+        self._refine, self._marks = row.refine, row.marks
         self._checks = tuple(index for index, field in enumerate(self._fields) if field.kind in _ELSE)
         self._quotes = row.quotes
 
@@ -134,10 +144,16 @@ class Columnar:
         found = self._pattern.match(data)
         return found is not None and found.lastindex is not None and not found[self._pattern.groups]
 
-    def parse(self, data: bytes, context: object = None) -> list[Segment]:
-        """Read whole records."""
+    def parse(self, data: bytes, context: object = None, *, text: bytes | None = None) -> list[Segment]:
+        """Read whole records; `text` is what was cleaned of `data`, where that is known."""
         data = ended(data)
-        text = cleaned(data)
+        text = cleaned(data) if text is None else text
+        segments = self._read(data, text)
+        if self._refine is None or self._marks not in text:
+            return segments
+        return [_refined(segment, self._refine) for segment in segments]
+
+    def _read(self, data: bytes, text: bytes) -> list[Segment]:
         rows: Rows = self._pattern.findall(text)
         tidy = clean(text, self._quotes)
         if len(rows) <= _BLOCK and not self._joined:
@@ -175,6 +191,15 @@ class Columnar:
 
     def _tables(self, columns: Sequence[Sequence[bytes]], lines: Sequence[bytes], tidy: bool) -> list[Segment]:
         return checked(self._fields, [columns[index] for index in self._at], lines, tidy, self._checks)
+
+
+def _refined(segment: Segment, refine: Callable[[Record], None]) -> Segment:
+    if not isinstance(segment, Table):
+        return segment
+    records = list(segment.records())
+    for record in records:
+        refine(record)
+    return Objects(records, segment.lines)
 
 
 def checked(
@@ -232,18 +257,19 @@ class Choice:
 
     def parse(self, data: bytes, context: object = None) -> list[Segment]:
         """Read whole records."""
+        data = ended(data)
         text = cleaned(data)
         first = next((form for form in self._forms if form.accepts(text)), self._forms[0])
-        segments = first.parse(data)
+        segments = first.parse(data, text=text)
         for form in self._forms:
             if form is not first:
-                segments = list(_again(segments, form.parse))
+                segments = list(_again(segments, form))
         return segments
 
 
-def _again(segments: Sequence[Segment], parse: Callable[[bytes], list[Segment]]) -> Iterator[Segment]:
+def _again(segments: Sequence[Segment], form: Columnar) -> Iterator[Segment]:
     for segment in segments:
         if isinstance(segment, Unparsed) and segment.error != EMPTY:
-            yield from parse(b"\n".join(segment.lines) + b"\n")
+            yield from form.parse(b"\n".join(segment.lines) + b"\n")
         else:
             yield segment

@@ -11,24 +11,12 @@ from sidecars.adapter.table import Field, Kind
 
 Read = Callable[[bytes], object]
 
-_INTEGERS = frozenset(
-    (
-        "status",
-        "bytes",
-        "pid",
-        "line",
-        "port",
-        "client_port",
-        "server_port",
-        "upstream_port",
-        "upstream_status",
-        "bytes_received",
-        "connection",
-        "rows_sent",
-        "rows_examined",
-        "request_bytes",
-    )  # fmt: skip
-)
+# fmt: off
+_INTEGERS = frozenset((
+    "status", "bytes", "pid", "line", "port", "client_port", "bytes_received", "connection", "request_bytes",
+    "rows_sent", "rows_examined", "upstream_status", "count", "number",
+))
+# fmt: on
 _NUMBERS = frozenset(("duration", "upstream_duration", "lock_duration", "connect_duration"))
 
 # {INT} and {NUM} are their own JSON: no sign, no leading zero, no more digits than a number holds. {REST} is the rest
@@ -60,7 +48,8 @@ def field(
 ) -> Field:
     """Give the field of a group: by its name, or as `special` reads it; None there is plain text."""
     if special and name in special:
-        return Field(name, "other" if special[name] else "text", special[name])
+        read = special[name]
+        return Field(name, "text" if read is None else "level" if name == "level" else "other", read)
     if name == "time":
         return Field(name, "time", times.cell)
     if name == "level":
@@ -97,6 +86,17 @@ _HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})")
 def unhex(cell: bytes) -> str:
     r"""Undo nginx's escapes: `\x22` is a quote, bytes that are escaped one by one are UTF-8 again."""
     return _HEX.sub(lambda found: bytes((int(found[1], 16),)), cell).decode("utf-8", "replace")
+
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,12})?", re.ASCII)
+
+
+def typed(text: str) -> object:
+    """Give the number that a text is, if it is written as JSON writes numbers; else the text."""
+    found = _NUMBER.fullmatch(text)
+    if not found:
+        return text
+    return float(text) if found[1] else int(text)
 
 
 _BACKSLASH = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|([^\n]))")

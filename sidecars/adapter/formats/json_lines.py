@@ -7,31 +7,15 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from sidecars.adapter.formats import levels, times
+from sidecars.adapter.formats.canonical import ALIASES, OURS, Canonical
 from sidecars.adapter.formats.columnar import cleaned, ended, unparsed
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.table import LEVELS, Json, Objects, Record, Segment
-
-# In the order in which they are believed. Sources: the defaults of pino, bunyan, winston, zap, zerolog, logrus, slog,
-# structlog, python-json-logger, logstash-logback-encoder, log4j2's JsonTemplateLayout, Serilog, ECS, Google's logging.
-TIMES = (
-    "time", "@timestamp", "timestamp", "ts", "datetime", "asctime", "t", "@t", "Timestamp", "date", "eventTime",
-    "event_time", "dt", "timeMillis",
-)  # fmt: skip
-LEVEL_NAMES = (
-    "level", "severity", "lvl", "levelname", "log.level", "loglevel", "log_level", "severity_text", "severityText",
-    "SeverityText", "@l", "Level", "LogLevel",
-)  # fmt: skip
-MESSAGES = ("message", "msg", "log", "event", "@m", "@mt", "short_message", "MESSAGE", "Message", "text", "body")
-_OURS = ("time", "level", "message")
-# Where something is kept that has such a name, and is none.
-_ELSE = (("time", "timestamp"), ("level", "severity"), ("message", "body"))
-_ALIASES = frozenset((*TIMES, *LEVEL_NAMES, *MESSAGES)) - set(_OURS)
 
 # What an encoder may add on its own: if no object has these, they can be put into its text.
 ADDED = frozenset(("file", "pod", "namespace", "node"))
@@ -60,20 +44,12 @@ def _canonical(absent: Collection[str]) -> Callable[[bytes], list[Any]]:
         ("level", Literal[LEVELS] | UnsetType, UNSET),
         ("message", str | UnsetType, UNSET),
     ]
-    names = dict(zip(_OURS, _OURS, strict=True))
-    for number, name in enumerate(sorted({*_ALIASES, *absent} - set(_OURS))):
+    names = dict(zip(OURS, OURS, strict=True))
+    for number, name in enumerate(sorted({*ALIASES, *absent} - set(OURS))):
         fields.append((f"not_{number}", UnsetType, UNSET))
         names[f"not_{number}"] = name
     shape = msgspec.defstruct("Canonical", fields, rename=names, gc=False)
     return msgspec.json.Decoder(shape).decode_lines
-
-
-class _Plan(NamedTuple):
-    """Which of an object's names may be its time, level and message."""
-
-    times: tuple[str, ...]
-    levels: tuple[str, ...]
-    messages: tuple[str, ...]
 
 
 class JsonLines:
@@ -93,11 +69,10 @@ class JsonLines:
         special: Callable[[Record], None] | None = None,
     ) -> None:
         self.name = name
-        self._times = times
+        self._canonical = Canonical(times)
         self._special = special
         self._absent = ADDED | frozenset(absent)
         self._ways = [] if special else [(_canonical(names), frozenset(names)) for names in (self._absent, ())]
-        self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def context(self, data: bytes, before: object) -> object:
         """Give none."""
@@ -146,7 +121,7 @@ class JsonLines:
             pairs = list(run)
             lines = [line for _, line in pairs]
             if good:
-                segments.append(Objects([self.canonical(record) for record, _ in pairs if record is not None], lines))
+                segments.append(Objects([self._own(record) for record, _ in pairs if record is not None], lines))
             else:
                 segments += unparsed(lines, self.name)
         return segments
@@ -160,45 +135,10 @@ class JsonLines:
             return records
         return [loaded(line) for line in cleaned(data)[:-1].split(b"\n")]
 
-    def canonical(self, record: Record) -> Record:
-        """Give the record with time, level and message as all records have them. What is none keeps another name."""
+    def _own(self, record: Record) -> Record:
         if self._special:
             self._special(record)
-        names = tuple(record)
-        plan = self._plans.get(names) or self._planned(names)
-        head: Record = {}
-        for ours, aliases, read in (
-            ("time", plan.times, self._time),
-            ("level", plan.levels, _level),
-            ("message", plan.messages, _message),
-        ):
-            for name in aliases:
-                value = read(record[name])
-                if value is not None:
-                    del record[name]
-                    head[ours] = value
-                    break
-        # Elastic Common Schema, nested.
-        if "level" not in head and isinstance(nested := record.get("log"), dict):
-            head.update({"level": level} if (level := _level(nested.get("level"))) else {})
-        for ours, other in _ELSE:
-            if ours in record and (kept := record.pop(ours)) is not None:
-                record.setdefault(other, kept)
-        return {**head, **record}
-
-    def _planned(self, names: tuple[str, ...]) -> _Plan:
-        if len(self._plans) >= 256:
-            self._plans.clear()
-        plan = _Plan(*(tuple(name for name in known if name in names) for known in (TIMES, LEVEL_NAMES, MESSAGES)))
-        self._plans[names] = plan
-        return plan
-
-    def _time(self, value: object) -> str | None:
-        if isinstance(value, str):
-            return self._times.cell(value.encode("utf-8", "replace"))
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return times.number(value)
-        return None
+        return self._canonical(record)
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
@@ -217,20 +157,6 @@ def _sound(data: bytes) -> bool:
         except UnicodeDecodeError:
             return False
     return b"\\u" not in data or (b"\\ud" not in data and b"\\uD" not in data)
-
-
-def _level(value: object) -> str | None:
-    if isinstance(value, str):
-        return levels.level(value)
-    return levels.level(str(value)) if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _message(value: object) -> str | None:
-    if isinstance(value, str):
-        return value.removesuffix("\n")
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return None
 
 
 def loaded(line: bytes) -> Record | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from sidecars.adapter.table import LEVELS
-
 _WORDS = {
-    "trace": "trace trc tracing verbose vrb verb finest silly all t",
-    "debug": "debug dbg debu debug1 debug2 debug3 debug4 debug5 fine finer config d d1 d2 d3 d4 d5",
-    "info": "info inf information informational log i statement success",
+    "trace": "trace trc tracing verbose vrb verb finest silly t trace1 trace2 trace3 trace4 trace5 trace6 trace7 trace8",
+    "debug": "debug dbg debu debug1 debug2 debug3 debug4 debug5 fine finer d d1 d2 d3 d4 d5",
+    "info": "info inf information informational log i success system",
     "notice": "notice note ntc n",
     "warning": "warning warn wrn warnings w",
     "error": "error err eror errors fail failed severe e",
@@ -24,11 +22,8 @@ _LEVELS: dict[str, str] = {
     **_NUMBERS,
     **{str(number): level for number, level in enumerate(_SYSLOG)},
 }
-assert set(_LEVELS.values()) <= set(LEVELS)  # noqa: S101  (a typing error in the table above)
 
-WORDS = tuple(
-    word for word in _LEVELS if len(word) > 2 and word.isalpha() and word not in ("all", "config", "statement")
-)
+WORDS = tuple(word for word in _LEVELS if len(word) > 2)
 
 
 def level(text: str) -> str | None:
