@@ -1,0 +1,193 @@
+"""Which format each origin has, given or found in its first bytes, and where in it a portion of records begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec.structs import replace
+
+from sidecars.adapter import formats
+from sidecars.adapter.formats import compile as compiled
+from sidecars.adapter.portion import Portion
+from sidecars.adapter.settings import Settings, Source
+from sidecars.adapter.table import Format, Objects, Segment, Unparsed
+from sidecars.core.follow import join
+from sidecars.core.follow.find import Patterns
+from sidecars.core.follow.identity import printable
+from sidecars.core.log import log
+
+AUTO, SYSLOG = "auto", "syslog"
+# What a format is found by: so much of a file's beginning.
+HEAD_BYTES = 64 << 10
+# A file that has a smaller share of its lines in its format, among so many, is looked at again: it may have changed.
+_FEW, _ENOUGH = 0.1, 20
+
+
+class Formats:
+    """The formats of the sources, compiled once; for `auto`, those that were found, by origin."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._zone = settings.time_zone
+        self._default = settings.every_source()[0]
+        self._sources = [(source, Patterns(source.paths, source.exclude or ())) for source in settings.every_source()]
+        self._compiled: dict[tuple[str, str | None], Format] = {}
+        self._found: dict[str, Format] = {}
+        for source, _ in self._sources:
+            if source.from_ != AUTO:
+                self._compile(source.from_ or AUTO, source.multiline)
+
+    def given(self, source: Source) -> Format | None:
+        """Give the format of a source, None where it is to be found."""
+        return None if source.from_ == AUTO else self._compile(source.from_ or AUTO, source.multiline)
+
+    def of(self, origin: str, head: bytes) -> Format:
+        """Give the format of a file or another origin, from the head of what it holds where none is given."""
+        source = self._source(origin)
+        given = self.given(source)
+        if given is not None:
+            return given
+        return self._found.get(origin) or self._detect(origin, source, head)
+
+    def doubt(self, origin: str, segments: Sequence[Segment], data: bytes) -> Format | None:
+        """Give another format for data of which hardly a line is in the one that was found, None if there is none."""
+        if origin not in self._found:
+            return None
+        total = sum(segment.count for segment in segments)
+        wrong = sum(segment.count for segment in segments if isinstance(segment, Unparsed))
+        if total < _ENOUGH or total - wrong > total * _FEW:
+            return None
+        before = self._found[origin].name
+        found = self._detect(origin, self._source(origin), data[:HEAD_BYTES])
+        return None if found.name == before else found
+
+    def _detect(self, origin: str, source: Source, head: bytes) -> Format:
+        verdict = formats.detect(head, os.path.basename(origin))
+        found = self._compile(verdict.format, source.multiline)
+        if verdict.lines:
+            self._found[origin] = found
+            share = f"{verdict.share:.0%}"
+            log.info("format found", origin=printable(origin), format=verdict.format, share=share, why=verdict.reason)
+        return found
+
+    def _source(self, origin: str) -> Source:
+        for source, patterns in self._sources:
+            if patterns.matches(origin):
+                return source
+        # What came by syslog is syslog, unless somebody says otherwise.
+        syslog = origin == SYSLOG and self._default.from_ == AUTO
+        return replace(self._default, from_=SYSLOG) if syslog else self._default
+
+    def _compile(self, text: str, multiline: str | None) -> Format:
+        key = (text, multiline)
+        if key not in self._compiled:
+            self._compiled[key] = compiled(text, zone=self._zone, continuation=_continuation(multiline))
+        return self._compiled[key]
+
+
+def _continuation(multiline: str | None) -> bytes | Literal["own"] | None:
+    if multiline == AUTO:
+        return "own"
+    return None if multiline is None else join.continuation(multiline)
+
+
+def records_of(format: Format | None) -> join.Records:
+    """Give how bytes are cut into records of a format; None: it is not known yet, and traces must not be torn."""
+    if format is None:
+        return join.records("all")
+    if format.parts:
+        return join.records(format.parts)
+    return join.Lines() if format.continuation is None else join.Joined(rb"(?!" + format.continuation + rb")")
+
+
+class Reader:
+    """Reads portions: finds the format of each origin, and keeps what a header said, for each file."""
+
+    def __init__(self, formats: Formats) -> None:
+        self._formats = formats
+        self._contexts: dict[str, tuple[object, object]] = {}
+        self._parts: dict[str, int] = {}
+
+    def place(self, portion: Portion) -> tuple[Format, object]:
+        """Give the format of a portion and the context it begins in; portions of an origin in their order."""
+        format = self._formats.of(portion.origin, portion.data[:HEAD_BYTES])
+        content = _content(portion)
+        known = self._contexts.get(portion.origin)
+        before = known[1] if known and known[0] == content else self._at_start(portion, format)
+        self._contexts[portion.origin] = (content, format.context(portion.data, before))
+        if known is None:
+            _cut(portion, format)
+        return format, before
+
+    def segments(self, portion: Portion) -> list[Segment]:
+        """Read a portion."""
+        format, context = self.place(portion)
+        if portion.continued or _overlong(portion):
+            return self._in_parts(portion, format, context)
+        data = portion.data if portion.data.endswith(b"\n") else portion.data + b"\n"
+        segments = format.parse(data, context)
+        other = self._formats.doubt(portion.origin, segments, data)
+        if other is None:
+            return segments
+        del self._contexts[portion.origin]
+        self.place(portion)
+        return other.parse(data, None)
+
+    def _at_start(self, portion: Portion, format: Format) -> object:
+        """Give the context at a portion that is the first one of its content which is read here."""
+        if portion.batch is None or portion.batch.start == 0:
+            return None
+        try:
+            with open(portion.origin, "rb") as file:
+                head = file.read(min(HEAD_BYTES, portion.batch.start))
+        except OSError:
+            return None
+        return format.context(head[: head.rfind(b"\n") + 1], None)
+
+    def _in_parts(self, portion: Portion, format: Format, context: object) -> list[Segment]:
+        """Read a portion that begins or ends inside a line longer than a batch: its parts go out as they are."""
+        begin = portion.data.find(b"\n") + 1 if portion.continued else 0
+        if portion.continued and not begin:
+            begin = len(portion.data)
+        end = portion.data.rfind(b"\n", begin) + 1 if _overlong(portion) else len(portion.data)
+        end = max(begin, end)
+        first, middle, last = portion.data[:begin], portion.data[begin:end], portion.data[end:]
+        segments: list[Segment] = [self._part(portion.origin, first, not first.endswith(b"\n"))] if first else []
+        if middle:
+            segments += format.parse(middle if middle.endswith(b"\n") else middle + b"\n", context)
+        if last:
+            segments.append(self._part(portion.origin, last, True))
+        return segments
+
+    def _part(self, origin: str, piece: bytes, goes_on: bool) -> Segment:
+        number = self._parts.pop(origin, 0) + 1
+        if goes_on:
+            self._parts[origin] = number
+        line = piece.removesuffix(b"\n")
+        record: dict[str, object] = {
+            "message": line.decode("utf-8", "replace"),
+            "parse_error": "the line is longer than 1 MiB",
+            "part": number,
+            "last": not goes_on,
+        }
+        return Objects([record], [line])
+
+
+def _cut(portion: Portion, format: Format) -> None:
+    """From now on cut this file into records as its format does."""
+    if portion.batch is not None:
+        portion.batch.file.lane.records = records_of(format)
+
+
+def _content(portion: Portion) -> object:
+    return (portion.batch.file.identity, portion.batch.generation) if portion.batch else None
+
+
+def _overlong(portion: Portion) -> bool:
+    """Tell a line that goes on beyond a full batch from a last line that has no newline yet."""
+    return not portion.complete and len(portion.data) > _LONGEST
+
+
+# A batch is cut between characters, so that one that is full may lack some bytes.
+_LONGEST = (1 << 20) - 8
