@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 
 from sidecars.adapter.deliver.metrics import Delivered
 from sidecars.adapter.deliver.pipeline import Pipeline
+from sidecars.adapter.encode.instants import nanoseconds
 from sidecars.adapter.portion import Portion
 from sidecars.adapter.settings import Settings
+from sidecars.adapter.table import Record
 from sidecars.core.follow.identity import printable
 from sidecars.core.forward import packing
 from sidecars.core.forward.destination import tag_for
@@ -22,7 +25,7 @@ def shipping(
     """Make the output that sends each portion as one chunk, under the tag of its origin."""
 
     def chunk(portion: Portion) -> packing.Chunk:
-        entries, count = packing.pack_records(pipeline.records(portion), time.time_ns())
+        entries, count = packing.pack_records(_timed(pipeline.records(portion)))
         delivered.made(portion)
         tag = tag_for(
             destination.tag,
@@ -33,3 +36,11 @@ def shipping(
         return packing.chunk(tag, entries, count, compressed=destination.compress == "gzip")
 
     return Shipping(name, destination, chunk, delivered, health)
+
+
+def _timed(records: Iterable[Record]) -> Iterator[tuple[int, Record]]:
+    """Give each record with its own time, or the present one where it has none that can be read."""
+    now = time.time_ns()
+    for record in records:
+        own = nanoseconds(record.get("time"))
+        yield now if own is None else own, record

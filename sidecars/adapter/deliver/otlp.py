@@ -155,7 +155,7 @@ class OtlpSender:
         phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else ""
         said = ": ".join(filter(None, (f"{status} {phrase}".strip(), words)))
         if status in _TRANSIENT:
-            hint, pause = "it is asked again", _pause(retry_after)
+            hint, pause = "it is asked again", pause_of(retry_after)
         elif status in _UNAUTHORIZED:
             hint, pause = "is --otlp-token-file right?", None
         else:
@@ -192,7 +192,7 @@ def _answer(data: bytes) -> Answer:
         return Answer()
 
 
-def _pause(retry_after: str | None) -> float | None:
+def pause_of(retry_after: str | None) -> float | None:
     """Read Retry-After, seconds or a date, as a pause of reasonable length; None when it says neither."""
     if not retry_after:
         return None

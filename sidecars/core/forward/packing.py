@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import functools
 import gzip
 import os
-import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import AnyStr
 
 import msgspec
@@ -21,11 +18,6 @@ class Chunk(msgspec.Struct, frozen=True):
     id: str
     message: bytes
 
-
-_TIME = re.compile(
-    r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9})\d*)?(?P<zone>[Zz]|[+-]\d\d:\d\d)",
-    re.ASCII,
-)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, object]).decode
@@ -74,16 +66,12 @@ def pack_json(lines: Sequence[str | bytes], fields: Mapping[str, object], time_n
         return _interleaved(start, [_packed(record, line, known) for record, line in zip(records, lines, strict=True)])
 
 
-def pack_records(records: Iterable[dict[str, object]], now_ns: int) -> tuple[bytes, int]:
-    """Pack records as entries `[EventTime, record]`, and say how many there are.
+def pack_records(timed: Iterable[tuple[int, dict[str, object]]]) -> tuple[bytes, int]:
+    """Pack records, each with its time in nanoseconds since 1970, as entries `[EventTime, record]`; say how many.
 
-    An event's time is what the record's field `time` says, in RFC 3339, else `now_ns`.
+    What MessagePack cannot carry goes as text: an integer beyond 64 bits, and what is nested too deeply.
     """
-    entries = []
-    for record in records:
-        time = record.get("time")
-        moment = _moment(time) if isinstance(time, str) else None
-        entries.append(_event_time(now_ns if moment is None else moment) + _record_of(record))
+    entries = [_event_time(time_ns) + _record_of(record) for time_ns, record in timed]
     return b"".join(entries), len(entries)
 
 
@@ -110,7 +98,9 @@ def _split(batch: AnyStr, newline: AnyStr) -> list[AnyStr]:
 
 def _event_time(time_ns: int) -> bytes:
     """Open an entry: an array of two, the first an EventTime (extension 0: seconds and nanoseconds, 32 bits each)."""
-    return b"\x92\xd7\x00" + struct.pack(">II", *divmod(time_ns, 10**9))
+    # What its 32 bits do not reach is its end: the record still has its own text.
+    seconds, rest = divmod(max(0, time_ns), 10**9)
+    return b"\x92\xd7\x00" + struct.pack(">II", min(seconds, 2**32 - 1), rest)
 
 
 def _open_map(fields: Mapping[str, object]) -> bytes:
@@ -160,19 +150,6 @@ def _inside(value: object) -> object:
 
 def _text_of(value: object) -> str:
     return str(value).encode(errors="backslashreplace").decode()
-
-
-@functools.lru_cache(4096)  # a second has many records
-def _moment(text: str) -> int | None:
-    """Read an RFC 3339 time with its zone as nanoseconds since 1970; None when it is none, or beyond an EventTime."""
-    match = _TIME.fullmatch(text)
-    if match is None:
-        return None
-    try:
-        seconds = int(datetime.fromisoformat(match["seconds"] + match["zone"]).timestamp())
-    except ValueError:
-        return None
-    return seconds * 10**9 + int((match["fraction"] or "0").ljust(9, "0")) if 0 <= seconds < 1 << 32 else None
 
 
 def _packed(record: dict[str, object], line: str | bytes, fields: dict[str, object]) -> msgspec.Raw:
