@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
+from sidecars.adapter.encode.values import dumps
 from sidecars.adapter.table import LEVELS, Field, Json, Objects, Record, Segment, Table, Unparsed
 from sidecars.core.errors import WrongSettings
 
@@ -28,43 +30,41 @@ _IPV6 = re.compile(
     rf"|(?:{_WORD}(?::{_WORD}){{0,6}}+::(?:{_WORD}(?::{_WORD}){{0,6}}+)?|::{_WORD}(?::{_WORD}){{0,6}}+)"
     r"(?:\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3})?)(?:%[0-9A-Za-z]{1,15})?(?![0-9A-Za-z])"
 )
-_COLONS = re.compile(rb":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
+_COLONS = re.compile(r":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
 
 _SECRETIVE = (
-    r"(?:api[_\-]?key|access[_\-]?key|private[_\-]?key|secret|token|password|passwd|passphrase|pwd|credentials?"
-    r"|authorization)(?:[_\-]?(?:key|value|id|hash|[0-9]))?"
+    r"[AaCcPpSsTt](?i:(?<=a)(?:pi[_\-]?key|ccess[_\-]?key|uthorization)|(?<=c)redentials?|(?<=s)ecret|(?<=t)oken"
+    r"|(?<=p)(?:rivate[_\-]?key|assword|asswd|assphrase|wd))(?i:[_\-]?(?:key|value|id|hash|[0-9]))?"
 )
 # The value of such a name, in a URL, in logfmt, in JSON, in JSON that is text in JSON: to the end of the quotes, or of
 # the word. After `authorization` a word may be the scheme.
 _SECRET = re.compile(
-    rf"({_SECRETIVE}(?:\\*[\"'])?[ \t]{{0,4}}(?:=>?|:|%3[ad])[ \t]{{0,4}})"
+    rf"({_SECRETIVE}(?:\\*[\"'])?[ \t]{{0,4}}(?:=>?|:|%3[AaDd])[ \t]{{0,4}})"
     r"(?:(\\+\")[^\"\\\n]*+|(\")(?:[^\"\\\n]|\\.)*+|(')[^'\n]*+"
-    r"|(?:(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256)[ \t]++)?+[^\s&;,\"'<>()\[\]{}|\\]++)",
-    re.IGNORECASE,
+    r"|(?i:(?:basic|bearer|digest|negotiate|token|apikey|aws4-hmac-sha256)[ \t]++)?+[^\s&;,\"'<>()\[\]{}|\\]++)"
 )
 _SCHEME = re.compile(
-    r"\b((?:bearer|basic)(?:[ \t]|%20|\+)++)"
-    r"(?!(?:auth\w{0,20}|tokens?|realm|error|scheme|challenge|access|credentials?|http|is|was|not|required)\b)"
-    r"[A-Za-z0-9._~+/=%\-]{6,}+",
-    re.IGNORECASE,
+    r"([Bb](?<!\w.)(?i:earer|asic)(?:[ \t]|%20|\+)++)"
+    r"(?!(?i:auth\w{0,20}|tokens?|realm|error|scheme|challenge|access|credentials?|http|is|was|not|required)\b)"
+    r"[A-Za-z0-9._~+/=%\-]{6,}+"
 )
 # Keys that are known by their beginnings: AWS, JSON Web Tokens, GitHub, GitLab, Slack, Stripe, Google, npm.
 _KEYS = re.compile(
-    r"A(?:KIA|SIA|ROA|IDA)[A-Z0-9]{16}(?![A-Z0-9])"
-    r"|eyJ(?:(?<![A-Za-z0-9_\-]...)|(?<=%[0-9A-Fa-f]{2}...))[A-Za-z0-9_\-]{5,}+\.[A-Za-z0-9_\-]{5,}+(?:\.[A-Za-z0-9_\-]*+){0,3}"
-    r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+|glpat-[A-Za-z0-9_\-]{16,}+"
-    r"|xox[a-z]-[A-Za-z0-9\-]{8,}+|xapp-[A-Za-z0-9\-]{8,}+|[sr]k_(?:live|test)_[A-Za-z0-9]{10,}+"
-    r"|AIza[A-Za-z0-9_\-]{30,}+|npm_[A-Za-z0-9]{30,}+"
+    r"[Aegnrsx](?:(?<=A)(?:KIA|SIA)[A-Z0-9]{16}(?![A-Z0-9])"
+    r"|(?<=e)yJ(?:(?<![A-Za-z0-9_\-]...)|(?<=%[0-9A-Fa-f]{2}...))"
+    r"[A-Za-z0-9_\-]{5,}+\.[A-Za-z0-9_\-]{5,}+(?:\.[A-Za-z0-9_\-]*+){0,3}"
+    r"|(?<=g)(?:h[pousr]_[A-Za-z0-9]{20,}+|ithub_pat_[A-Za-z0-9_]{20,}+|lpat-[A-Za-z0-9_\-]{16,}+)"
+    r"|(?<=x)(?:ox[a-z]-[A-Za-z0-9\-]{8,}+|app-[A-Za-z0-9\-]{8,}+)|(?<=[rs])k_(?:live|test)_[A-Za-z0-9]{10,}+"
+    r"|(?<=A)Iza[A-Za-z0-9_\-]{30,}+|(?<=n)pm_[A-Za-z0-9]{30,}+)"
 )
-_USERINFO = re.compile(r"(://)[^\s/?#@\"'<>]++@")
+_USERINFO = re.compile(r"(://)(?:[^\s/?#@\"'<>]*+@)++")
 
-# One of these, in small letters, is in every text that one of the patterns for tokens matches.
-_TOKEN_MARKS = (
-    *(b"key", b"secret", b"token", b"passw", b"passp", b"pwd", b"credential", b"authorization", b"bearer", b"basic"),
-    *(b"akia", b"asia", b"aroa", b"aida", b"eyj", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
-    *(b"glpat-", b"xox", b"xapp-", b"k_live_", b"k_test_", b"aiza", b"npm_", b"@"),
-)
-_NAME = re.compile(rf"(?:.*[^a-z])?{_SECRETIVE}|[a-z]*(?:token|password|secret|apikey)", re.IGNORECASE | re.DOTALL)
+# One of these, in small letters, is in every text that the pattern matches.
+_SECRET_MARKS = ("key", "secret", "token", "passw", "passp", "pwd", "credential", "authorization")
+_SCHEME_MARKS = ("bearer", "basic")
+_KEYS_MARKS = ("akia", "asia", "eyj", "xox", "xapp-", "aiza", "glpat-")
+_UNDERSCORED_MARKS = ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "k_live_", "k_test_", "npm_")
+_NAME = re.compile(rf"(?:.*(?:[^a-z]|[a-z](?=[A-Z])))?{_SECRETIVE}|[a-z]*(?:token|password|secret|apikey)", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u00|x)([2-7][0-9A-Fa-f])")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 
@@ -87,25 +87,42 @@ def _compiled(text: str) -> re.Pattern[str]:
     return pattern
 
 
-def _emails(data: bytes) -> bool:
-    return b"@" in data or b"%40" in data
-
-
-def _addresses(data: bytes) -> bool:
-    text = data.decode("latin-1")
-    return b"::" in data or _IPV4.search(text) is not None or _COLONS.search(data) is not None
-
-
-def _tokens(data: bytes) -> bool:
-    small = data.lower()
-    return any(mark in small for mark in _TOKEN_MARKS)
-
-
-_GATES: dict[str, Callable[[bytes], bool]] = {"email": _emails, "ip": _addresses, "token": _tokens}
-
-
 def _secret(found: re.Match[str]) -> str:
     return f"{found[1]}{found[2] or found[3] or found[4] or ''}{BLACK}"
+
+
+def _without_tokens(text: str) -> str:
+    small = text.lower()
+    if "@" in text and "://" in text:
+        text = _USERINFO.sub(rf"\1{BLACK}@", text)
+    if _has(small, _KEYS_MARKS) or ("_" in small and _has(small, _UNDERSCORED_MARKS)):
+        text = _KEYS.sub(BLACK, text)
+    if _has(small, _SECRET_MARKS):
+        text = _SECRET.sub(_secret, text)
+    if _has(small, _SCHEME_MARKS):
+        text = _SCHEME.sub(rf"\1{BLACK}", text)
+    return text
+
+
+def _has(text: str, marks: Sequence[str]) -> bool:
+    return any(mark in text for mark in marks)
+
+
+def _without_emails(text: str) -> str:
+    return _EMAIL.sub(BLACK, text) if "@" in text or ("%" in text and "%40" in text) else text
+
+
+def _without_addresses(text: str) -> str:
+    if "::" in text or _COLONS.search(text):
+        text = _IPV6.sub(BLACK, text)
+    return _IPV4.sub(BLACK, text) if text.count(".") > 2 else text
+
+
+_SUBS: dict[str, Callable[[str], str]] = {
+    "token": _without_tokens,
+    "email": _without_emails,
+    "ip": _without_addresses,
+}
 
 
 class Redactor:
@@ -113,21 +130,9 @@ class Redactor:
 
     def __init__(self, kinds: frozenset[str], patterns: Sequence[re.Pattern[str]]) -> None:
         self._own = patterns
-        self._names = "token" in kinds
-        self._gates = [_GATES[kind] for kind in sorted(kinds)]
-        self._subs: list[Callable[[str], str]] = []
-        if "token" in kinds:
-            self._subs += [
-                lambda text: _USERINFO.sub(rf"\1{BLACK}@", text) if "://" in text else text,
-                lambda text: _KEYS.sub(BLACK, text),
-                lambda text: _SECRET.sub(_secret, text),
-                lambda text: _SCHEME.sub(rf"\1{BLACK}", text),
-            ]
-        if "email" in kinds:
-            self._subs.append(lambda text: _EMAIL.sub(BLACK, text) if "@" in text or "%40" in text else text)
-        if "ip" in kinds:
-            self._subs.append(lambda text: _IPV6.sub(BLACK, text) if ":" in text else text)
-            self._subs.append(lambda text: _IPV4.sub(BLACK, text))
+        self._secretive = "token" in kinds
+        self._names: dict[str, tuple[str, bool]] = {}
+        self._subs = [sub for kind, sub in _SUBS.items() if kind in kinds]
 
     def text(self, text: str) -> str:
         """Black out in a text. Where an escape in it hides something, the text comes out without that escape."""
@@ -151,21 +156,21 @@ class Redactor:
     def hits(self, data: bytes) -> bool:
         """Say whether the data may hold something to black out; certain only when it says no."""
         # An escape may hide an @. What an anchored pattern would match in a value, it does not find in joined ones.
-        return bool(self._own) or b"\\" in data or any(gate(data) for gate in self._gates)
+        if self._own or b"\\" in data:
+            return True
+        text = data.decode("utf-8", "replace")
+        return self._builtin(text) != text
 
     def segment(self, segment: Segment, *, lines: bool) -> Segment:
         """Black out in a segment; give the segment itself when there is nothing in it, which costs least."""
         if isinstance(segment, Table):
             return self._table(segment, lines=lines)
         if isinstance(segment, Json):
-            names = self._names and self._tokens_in(segment.data)
-            return self._objects(segment, lines=lines) if names or self.hits(segment.data) else segment
+            secretive = self._secretive and _has(segment.data.decode("utf-8", "replace").lower(), _SECRET_MARKS)
+            return self._objects(segment, lines=lines) if secretive or self.hits(segment.data) else segment
         if isinstance(segment, Unparsed):
             return self._unparsed(segment)
         return self._objects(segment, lines=lines)
-
-    def _tokens_in(self, data: bytes) -> bool:
-        return _tokens(data)
 
     def _unparsed(self, segment: Unparsed) -> Segment:
         if not self.hits(b"\n".join(segment.lines)) and not self.hits(segment.error.encode()):
@@ -177,29 +182,46 @@ class Redactor:
 
     def _objects(self, segment: Segment, *, lines: bool) -> Segment:
         records = [self.record(record) for record in segment.records()]
-        return Objects(records, self._hidden(segment) if lines else segment.lines)
+        return Objects(records, self._hidden(segment, records) if lines else segment.lines)
 
-    def _hidden(self, segment: Segment) -> list[bytes]:
-        """Black out the raw lines: what the patterns find, and the values of fields whose names are secretive."""
+    def _hidden(self, segment: Segment, records: Sequence[Record] = ()) -> list[bytes]:
+        """Black out raw lines: what the patterns find, and the values of fields whose names are secretive.
+
+        A line of JSON in which something is black is written anew: there a secret may be nested or escaped.
+        """
         blacked = self._lines(segment.lines)
-        if not self._names:
-            return blacked
-        secrets = ({str(v) for k, v in record.items() if v and self._secret_name(k)} for record in segment.records())
-        return [_without(line, values) for line, values in zip(blacked, secrets, strict=True)]
+        if isinstance(segment, Table):
+            return self._without_secrets(segment, blacked)
+        return [
+            dumps(after) if line.lstrip()[:1] == b"{" and after != before else line
+            for line, after, before in zip(blacked, records, segment.records(), strict=True)
+        ]
 
-    def _secret_name(self, name: str) -> bool:
-        return self._names and _NAME.fullmatch(name) is not None
+    def _without_secrets(self, table: Table, lines: list[bytes]) -> list[bytes]:
+        for index in self._secret_columns(table):
+            lines = [
+                line.replace(cell, BLACK.encode()) if cell else line
+                for line, cell in zip(lines, table.columns[index], strict=True)
+            ]
+        return lines
 
     def record(self, record: Record) -> Record:
         """Black out in a record. A time that is one, and a level, are left as they are."""
-        return {
-            self._builtin(name): value
-            if _harmless(name, value)
-            else BLACK
-            if value is not None and self._secret_name(name)
-            else self.value(value)
-            for name, value in record.items()
-        }
+        after: Record = {}
+        for name, value in record.items():
+            shown, secret = self._names.get(name) or self._name(name)
+            if secret and value is not None:
+                after[shown] = BLACK
+            else:
+                after[shown] = value if _harmless(name, value) else self.value(value)
+        return after
+
+    def _name(self, name: str) -> tuple[str, bool]:
+        """Say how a field's name is shown, and whether its value is a secret; remember it."""
+        if len(self._names) >= 4096:
+            self._names.clear()
+        known = self._names[name] = self._builtin(name), self._secretive and _NAME.fullmatch(name) is not None
+        return known
 
     def value(self, value: object) -> object:
         """Black out in a value and in what it holds; a number that a pattern matches becomes a text."""
@@ -219,47 +241,45 @@ class Redactor:
         if not table.clean or self._own:
             dirty = self._own or self._secret_columns(table) or self.hits(b"\n".join(table.lines))
             return self._objects(table, lines=lines) if dirty else table
-        secret = self._secret_columns(table)
-        if not secret and not self.hits(b"\n".join(table.lines)):
-            return table
-        return self._columns(table, secret, lines=lines)
+        return self._columns(table, lines=lines)
 
     def _secret_columns(self, table: Table) -> list[int]:
-        return [index for index, field in enumerate(table.fields) if self._secret_name(field.name)]
+        return [index for index, field in enumerate(table.fields) if self._name(field.name)[1]]
 
-    def _columns(self, table: Table, secret: Sequence[int], *, lines: bool) -> Segment:
+    def _columns(self, table: Table, *, lines: bool) -> Segment:
         """Black out whole columns at once: no cell has a newline, and no pattern of ours matches one."""
+        secret = self._secret_columns(table)
         columns: list[Sequence[bytes]] = []
         fields = list(table.fields)
         black = BLACK.encode()
         for index, (field, cells) in enumerate(zip(table.fields, table.columns, strict=True)):
+            after = cells
             if index in secret:
                 fields[index] = Field(field.name)
-                columns.append([cell and black for cell in cells])
-                continue
-            cells, same = self._column(cells) if field.kind not in ("integer", "number") else (cells, True)
-            if not same and field.kind != "text":
+                after = [cell and black for cell in cells]
+            elif field.kind not in ("integer", "number"):
+                after = self._column(cells)
+            if after is not cells and field.kind not in ("text", "integer", "number"):
                 return self._objects(table, lines=lines)
-            columns.append(cells)
-        raw = self._hidden(table) if lines else table.lines
-        return Table(fields, columns, raw, clean=True)
+            columns.append(after)
+        if lines:
+            return Table(fields, columns, self._hidden(table), clean=True)
+        same = all(map(operator.is_, columns, table.columns))
+        return table if same else Table(fields, columns, table.lines, clean=True)
 
-    def _column(self, cells: Sequence[bytes]) -> tuple[Sequence[bytes], bool]:
-        joined = b"\n".join(cells)
-        if not any(gate(joined) for gate in self._gates):
-            return cells, True
-        text = joined.decode()
+    def _column(self, cells: Sequence[bytes]) -> Sequence[bytes]:
+        """Black out in the cells of a column; give the column itself when there is nothing in it."""
+        known = dict.fromkeys(cells)
+        few: Collection[bytes] = known if len(known) * 2 < len(cells) else cells
+        text = b"\n".join(few).decode()
         blacked = self._builtin(text)
-        return (cells, True) if blacked == text else (blacked.encode().split(b"\n"), False)
+        if blacked == text:
+            return cells
+        values = blacked.encode().split(b"\n")
+        return list(map(dict(zip(known, values, strict=True)).__getitem__, cells)) if few is known else values
 
 
 def _harmless(name: str, value: object) -> bool:
     if name == "time":
         return isinstance(value, str) and _RFC3339.fullmatch(value) is not None
     return name == "level" and value in LEVELS
-
-
-def _without(line: bytes, values: set[str]) -> bytes:
-    for value in sorted(values, key=len, reverse=True):
-        line = line.replace(value.encode("utf-8", "replace"), BLACK.encode())
-    return line

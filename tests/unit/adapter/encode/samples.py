@@ -56,7 +56,9 @@ def _cells(field: Field, clean: bool) -> st.SearchStrategy[bytes]:
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
     clean = draw(st.booleans())
-    fields = [FIELDS[name] for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), unique=True, min_size=1, max_size=6))]
+    fields = [
+        FIELDS[name] for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), unique=True, min_size=1, max_size=6))
+    ]
     count = draw(st.integers(1, 5))
     columns = []
     for field in fields:
