@@ -1,4 +1,4 @@
-"""What log-adapter counts beyond what every sidecar that follows files counts; of records themselves: counting.py."""
+"""What log-adapter counts beyond what every sidecar that follows files counts; more of records: counting.py."""
 
 from __future__ import annotations
 
@@ -13,3 +13,5 @@ DROPPED_RECORDS = Counter(
 QUEUE_BYTES = Gauge("adapter_queue_bytes", "Bytes held until every output has delivered them.")
 QUEUE_LIMIT_BYTES = Gauge("adapter_queue_limit_bytes", "How many are held at most.")
 CONNECTIONS = Gauge("adapter_syslog_connections", "Open TCP connections that send syslog.")
+RECORDS = Counter("adapter_records_total", "Records read.")
+PARSE_ERRORS = Counter("adapter_parse_errors_total", "Records that were not in their format, passed on as they are.")
