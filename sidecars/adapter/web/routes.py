@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 MOST_POSTED = 1 << 20
 _BODY_SECONDS = 30.0
+_SCRIPTS = ("app", "filter", "histogram", "list", "row", "source")
 _ASSETS = {
-    "/app.js": "text/javascript; charset=utf-8",
+    **{f"/{name}.js": "text/javascript; charset=utf-8" for name in _SCRIPTS},
     "/style.css": "text/css; charset=utf-8",
     "/icon.svg": "image/svg+xml",
 }
