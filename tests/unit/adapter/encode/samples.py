@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -12,8 +13,11 @@ from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import LEVELS, Field, Json, Objects, Record, Segment, Table, Unparsed
 
 
+@functools.cache
 def settings(**given: Any) -> Settings:
-    return Settings(**{"paths": ("/logs/a.log",), **given})
+    """Settings as a command has them, with `to` where what is given asks for it."""
+    to = "template" if "template" in given else "csv" if "columns" in given else "jsonl"
+    return Settings(**{"paths": ("/logs/a.log",), "to": to, **given})
 
 
 def shaping(**given: Any) -> Shaping:

@@ -151,7 +151,8 @@ def _segments() -> list[Segment]:
 
 @pytest.mark.parametrize("to", ["jsonl", "ecs", "otlp", "gelf", "logfmt", "csv", "template"])
 def test_no_encoder_lets_anything_out(to: str) -> None:
-    given = settings(redact=ALL, template="{path} {password} {a} {token} {message} {parse_error}")
+    template = "{path} {password} {a} {token} {message} {parse_error}"
+    given = settings(redact=ALL, template=template) if to == "template" else settings(redact=ALL)
     for segment in _segments():
         out = b"".join(encoder(given, to).encode([segment], "/logs/a.log")).decode()
         assert not [secret for secret in SECRETS if secret in out]

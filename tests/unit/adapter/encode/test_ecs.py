@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecars.adapter.encode import encoder
+from sidecars.adapter.encode.ecs import split_trace
+from sidecars.adapter.encode.instants import nanoseconds
+from sidecars.adapter.table import Objects, Record, Segment
+from tests.unit.adapter.encode.samples import SEGMENTS, SHAPES, settings, shaping
+
+TIME = "2026-11-23T06:00:00.25Z"
+
+
+def documents(*segments: Segment, **given: object) -> list[dict[str, Any]]:
+    data = b"".join(encoder(settings(**given), "ecs").encode(segments, "/logs/a.log"))
+    assert data.endswith(b"\n") or not data
+    return [json.loads(line) for line in data.decode().split("\n")[:-1]]
+
+
+def document(record: Record, line: bytes = b"raw", **given: object) -> dict[str, Any]:
+    (only,) = documents(Objects([{"time": TIME, **record}], [line]), **given)
+    return only
+
+
+def test_an_access_log_has_the_names_of_the_schema() -> None:
+    record: Record = {
+        "client": "10.0.0.1", "user": "joe", "method": "GET", "path": "/a?b=1", "protocol": "HTTP/1.1", "status": 200,
+        "bytes": 5, "referrer": "r", "user_agent": "u", "duration": 0.25, "host": "h", "upstream": "1.1.1.1:80",
+    }  # fmt: skip
+    assert document(record, b"the line") == {
+        "@timestamp": TIME,
+        "message": "the line",
+        "ecs.version": "8.11.0",
+        "source": {"address": "10.0.0.1", "ip": "10.0.0.1"},
+        "user": {"name": "joe"},
+        "http": {
+            "request": {"method": "GET", "referrer": "r"},
+            "version": "1.1",
+            "response": {"status_code": 200, "body": {"bytes": 5}},
+        },
+        "url": {"original": "/a?b=1", "path": "/a", "query": "b=1"},
+        "user_agent": {"original": "u"},
+        "event": {"duration": 250_000_000},
+        "host": {"name": "h"},
+        "labels": {"upstream": "1.1.1.1:80"},
+    }
+
+
+def test_a_log_line_begins_as_the_ecs_loggers_write_it() -> None:
+    record: Record = {"level": "warning", "message": "m", "logger": "l", "thread": "main", "pid": 7}
+    data = encoder(settings(pod_name="web-0"), "ecs").encode([Objects([{"time": TIME, **record}], [b""])], "x")
+    assert b"".join(data) == (
+        b'{"@timestamp":"2026-11-23T06:00:00.25Z","log.level":"warning","message":"m","ecs.version":"8.11.0",'
+        b'"log":{"logger":"l"},"process":{"thread":{"name":"main"},"pid":7},"kubernetes":{"pod":{"name":"web-0"}}}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "member"),
+    [
+        ({"client": "unix:"}, {"source": {"address": "unix:"}}),
+        ({"status": "200"}, {"labels": {"status": "200"}}),
+        ({"protocol": "TCP"}, {"network": {"protocol": "tcp"}}),
+        ({"thread": 7}, {"process": {"thread": {"id": 7}}}),
+        ({"a": {"b": {"c.d": 1}}, "e.f": [1]}, {"labels": {"a_b_c_d": 1, "e_f": [1]}}),
+        ({"a": [{"b": 1}]}, {"labels": {"a": '[{"b":1}]'}}),
+        ({"http": {"request": {"id": "i"}}, "method": "GET"}, {"http": {"request": {"id": "i", "method": "GET"}}}),
+        ({"trace.id": "t", "labels": {"x": "y"}}, {"trace": {"id": "t"}, "labels": {"x": "y"}}),
+        ({"service": "shop"}, {"service": {"name": "shop"}}),
+        ({"ecs.version": "1.6.0", "tags": ["a"]}, {"tags": ["a"]}),
+        ({"parse_error": "no fit"}, {"error": {"message": "no fit"}}),
+        ({"duration": True, "line": True}, {"labels": {"duration": True, "line": True}}),
+    ],
+)
+def test_what_the_schema_does_not_know_becomes_a_label(record: Record, member: dict[str, Any]) -> None:
+    assert document({"message": "m", **record}) == {
+        "@timestamp": TIME, "message": "m", "ecs.version": "8.11.0", **member
+    }  # fmt: skip
+
+
+def test_what_has_no_time_gets_the_present_one() -> None:
+    (only,) = documents(Objects([{"time": "Mon 5", "message": "m"}], [b""]))
+    assert nanoseconds(only["@timestamp"]) is not None
+    assert only["labels"] == {"time": "Mon 5"}
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "trace"),
+    [
+        ("one line at x", "one line at x", ""),
+        ("two\nlines", "two\nlines", ""),
+        ("failed\njava.lang.E: x\n\tat a.B(C.java:1)", "failed", "java.lang.E: x\n\tat a.B(C.java:1)"),
+        ('Traceback (most recent call last):\n  File "a", line 1\nE: x', "Traceback (most recent call last):", "all"),
+        ("panic: x\n\ngoroutine 1 [running]:", "panic: x", "all"),
+        ("TypeError: x\n    at f (a.js:1:2)", "TypeError: x", "all"),
+    ],
+)
+def test_a_stack_trace_stands_beside_the_message(message: str, first: str, trace: str) -> None:
+    assert split_trace(message) == (first, message if trace == "all" else trace)
+
+
+@given(st.lists(SEGMENTS, max_size=3), SHAPES)
+def test_every_record_becomes_one_document(segments: list[Segment], shape: dict[str, object]) -> None:
+    records = list(shaping(**shape).records(segments, "/logs/a.log"))
+    made = documents(*segments, **shape)
+    assert len(made) == len(records)
+    for one, record in zip(made, records, strict=True):
+        assert isinstance(one["message"], str)
+        assert one["@timestamp"]
+        if isinstance(record.get("user_agent"), str):
+            assert one["user_agent"]["original"] == record["user_agent"]
+        if isinstance(record.get("status"), int):
+            assert record["status"] in (one.get("http", {}).get("response", {}).get("status_code"), True, False)
