@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
-from sidecars.adapter import deliver, inputs
+from sidecars.adapter import deliver, inputs, portion
 from sidecars.adapter.counting import Counting
+from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.shaping import Shaping
 from sidecars.adapter.inputs.queue import Queue
 from sidecars.adapter.intake import Intake
-from sidecars.adapter.pipeline import Observe, Pipeline
+from sidecars.adapter.pipeline import Pipeline
 from sidecars.adapter.reading import Formats, records_of
 from sidecars.adapter.settings import Settings
-from sidecars.adapter.table import Segment
+from sidecars.adapter.table import Segment, Unparsed
 from sidecars.core.errors import SidecarError, WrongSettings
 from sidecars.core.follow import absent
 from sidecars.core.follow.checkpoint import JsonStore
@@ -32,6 +33,7 @@ from sidecars.core.service import Lifecycle
 if TYPE_CHECKING:
     from sidecars.adapter.healthchecks import Checks
     from sidecars.adapter.web.server import Web
+    from sidecars.adapter.workers import Ahead, Done, Workers
 
 # What is kept of the grace for flushing last lines and the last checkpoint, should the files never be quiet.
 _RESERVE_SECONDS = 1.0
@@ -44,7 +46,7 @@ class Output(Protocol):
 
     name: str
 
-    async def deliver(self, intake: Intake) -> None:
+    async def deliver(self, intake: portion.Intake) -> None:
         """Deliver and acknowledge until the intake ends."""
 
 
@@ -57,12 +59,12 @@ class Observer:
         self._pipeline = pipeline
         self._thread = ThreadPoolExecutor(1, self.name)
 
-    async def deliver(self, intake: Intake) -> None:
+    async def deliver(self, intake: portion.Intake) -> None:
         """Read and acknowledge until the intake ends."""
         loop = asyncio.get_running_loop()
-        async for portion in intake:
-            await loop.run_in_executor(self._thread, self._pipeline.segments, portion)
-            intake.acknowledge(portion)
+        async for each in intake:
+            await loop.run_in_executor(self._thread, self._pipeline.segments, each)
+            intake.acknowledge(each)
 
 
 class Adapter:
@@ -83,6 +85,7 @@ class Adapter:
         self._inputs = inputs.split(path for source in settings.every_source() for path in source.paths)
         self._sources = self._files_to_follow()
         self._followers: dict[str, Follower] = {}
+        self._workers: dict[str, Workers] = {}
         self._queue: Queue | None = None
         self._taking: inputs.Inputs | None = None
         self._options = Options(
@@ -126,18 +129,39 @@ class Adapter:
         made: list[Output] = []
         counted = False
         for spec in self._specs:
-            observe = None if counted or not spec.counts else self._observe
-            counted = counted or observe is not None
-            made.append(deliver.build(self._settings, spec, self._pipeline(spec.to, observe), life.health))
+            counts = spec.counts and not counted
+            counted = counted or counts
+            made.append(deliver.build(self._settings, spec, self._pipeline(spec, counts), life.health))
         if not counted:
-            made.append(Observer(self._pipeline(None, self._observe)))
+            made.append(Observer(Pipeline(self._formats, self._shaping, None, self._observe)))
         return made
 
-    def _pipeline(self, to: str | None, observe: Observe | None) -> Pipeline:
-        from sidecars.adapter.encode import encoder
+    def _pipeline(self, spec: deliver.Spec, counts: bool) -> deliver.Pipeline:
+        made = encoder(self._settings, spec.to) if spec.to is not None else None
+        local = Pipeline(self._formats, self._shaping, made, self._observe if counts else None)
+        if spec.to is None or self._settings.workers == 1:
+            return local
+        from sidecars.adapter.workers import Workers  # only who asks for them pays for it
 
-        made = encoder(self._settings, to) if to is not None else None
-        return Pipeline(self._formats, self._shaping, made, observe)
+        counted, seen = (self._merge, self._see) if counts else (None, None)
+        self._workers[spec.name] = Workers(self._settings, spec.to, self._formats, local, counted, seen)
+        return self._workers[spec.name]
+
+    def _merge(self, done: Done) -> None:
+        self._counting.merge(done.records, done.wrong, done.counted)
+
+    def _see(self, data: bytes) -> None:
+        if self._checks is not None:
+            self._checks.observe([Unparsed(data.removesuffix(b"\n").split(b"\n"), "")])
+
+    def _intake(self, name: str, number: int) -> Intake | Ahead:
+        """Give one output's view of what is read; with workers, these are given it ahead."""
+        intake = Intake(self._followers.get(name), self._queue.reader(number) if self._queue else None)
+        if name not in self._workers:
+            return intake
+        from sidecars.adapter.workers import Ahead  # only who has them pays for it
+
+        return Ahead(intake, self._workers[name])
 
     def _observe(self, segments: Sequence[Segment]) -> None:
         self._counting.count(segments)
@@ -185,10 +209,7 @@ class Adapter:
         beside = [asyncio.create_task(each) for each in (self._drain(life), self._watch_health(life))]
         if self._checks is not None:
             beside.append(asyncio.create_task(self._checks.run()))
-        intakes = [
-            Intake(self._followers.get(output.name), self._queue.reader(number) if self._queue else None)
-            for number, output in enumerate(work)
-        ]
+        intakes = [self._intake(output.name, number) for number, output in enumerate(work)]
         if self._queue is not None:
             beside.append(asyncio.create_task(self._take(self._queue, life)))
         try:
@@ -202,6 +223,8 @@ class Adapter:
                 task.cancel()
             for intake in intakes:
                 intake.close()
+            for workers in self._workers.values():
+                workers.close()
 
     async def _take(self, queue: Queue, life: Lifecycle) -> None:
         """Take what has no file behind it; when that has ended and nothing else is read, the program has ended."""

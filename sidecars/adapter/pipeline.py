@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sidecars.adapter.portion import Portion
-from sidecars.adapter.reading import Formats, Reader
+from sidecars.adapter.reading import Formats, Reader, total
 from sidecars.adapter.table import Record, Segment
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Pipeline:
     def segments(self, portion: Portion) -> list[Segment]:
         """Read a portion; portions of one origin in their order."""
         segments = self._reader.segments(portion)
-        self.count = sum(segment.count for segment in segments)
+        self.count = total(segments)
         if self._observe is not None:
             self._observe(segments)
         return segments

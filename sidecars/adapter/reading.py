@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from sidecars.adapter import formats
 from sidecars.adapter.formats import compile as compiled
+from sidecars.adapter.formats.times import zone
 from sidecars.adapter.portion import Portion
 from sidecars.adapter.settings import Settings, Source
 from sidecars.adapter.table import Format, Objects, Segment, Unparsed
@@ -17,6 +18,9 @@ from sidecars.core.follow import join
 from sidecars.core.follow.find import Patterns
 from sidecars.core.follow.identity import printable
 from sidecars.core.log import log
+
+# What --from and --multiline say of a format.
+Key = tuple[str, str | None]
 
 AUTO, SYSLOG = "auto", "syslog"
 # What a format is found by: so much of a file's beginning.
@@ -30,9 +34,10 @@ class Formats:
 
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.time_zone
+        zone(self._zone)  # also where no format is known yet that would complain
         self._default = settings.every_source()[0]
         self._sources = [(source, Patterns(source.paths, source.exclude or ())) for source in settings.every_source()]
-        self._compiled: dict[tuple[str, str | None], Format] = {}
+        self._compiled: dict[Key, Format] = {}
         self._found: dict[str, Format] = {}
         for source, _ in self._sources:
             if source.from_ != AUTO:
@@ -50,12 +55,10 @@ class Formats:
             return given
         return self._found.get(origin) or self._detect(origin, source, head)
 
-    def doubt(self, origin: str, segments: Sequence[Segment], data: bytes) -> Format | None:
-        """Give another format for data of which hardly a line is in the one that was found, None if there is none."""
+    def doubt(self, origin: str, total: int, wrong: int, data: bytes) -> Format | None:
+        """Give another format for data most of whose records did not parse; None if there is none better."""
         if origin not in self._found:
             return None
-        total = sum(segment.count for segment in segments)
-        wrong = sum(segment.count for segment in segments if isinstance(segment, Unparsed))
         if total < _ENOUGH or total - wrong > total * _FEW:
             return None
         before = self._found[origin].name
@@ -70,6 +73,14 @@ class Formats:
             share = f"{verdict.share:.0%}"
             log.info("format found", origin=printable(origin), format=verdict.format, share=share, why=verdict.reason)
         return found
+
+    def key(self, format: Format) -> Key:
+        """Give what another process makes the same format of, by `compiled`."""
+        return next(key for key, made in self._compiled.items() if made is format)
+
+    def compiled(self, key: Key) -> Format:
+        """Give the format of a key."""
+        return self._compile(*key)
 
     def _source(self, origin: str) -> Source:
         for source, patterns in self._sources:
@@ -123,11 +134,11 @@ class Reader:
     def segments(self, portion: Portion) -> list[Segment]:
         """Read a portion."""
         format, context = self.place(portion)
-        if portion.continued or _overlong(portion):
+        if in_parts(portion):
             return self._in_parts(portion, format, context)
-        data = portion.data if portion.data.endswith(b"\n") else portion.data + b"\n"
+        data = ended(portion.data)
         segments = format.parse(data, context)
-        other = self._formats.doubt(portion.origin, segments, data)
+        other = self._formats.doubt(portion.origin, total(segments), wrong(segments), data)
         if other is None:
             return segments
         del self._contexts[portion.origin]
@@ -140,6 +151,9 @@ class Reader:
             return None
         try:
             with open(portion.origin, "rb") as file:
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) != portion.batch.file.identity:
+                    return None  # it was rotated away
                 head = file.read(min(HEAD_BYTES, portion.batch.start))
         except OSError:
             return None
@@ -155,7 +169,7 @@ class Reader:
         first, middle, last = portion.data[:begin], portion.data[begin:end], portion.data[end:]
         segments: list[Segment] = [self._part(portion.origin, first, not first.endswith(b"\n"))] if first else []
         if middle:
-            segments += format.parse(middle if middle.endswith(b"\n") else middle + b"\n", context)
+            segments += format.parse(ended(middle), context)
         if last:
             segments.append(self._part(portion.origin, last, True))
         return segments
@@ -172,6 +186,26 @@ class Reader:
             "last": not goes_on,
         }
         return Objects([record], [line])
+
+
+def total(segments: Sequence[Segment]) -> int:
+    """Count the records."""
+    return sum(segment.count for segment in segments)
+
+
+def wrong(segments: Sequence[Segment]) -> int:
+    """Count the records that did not parse."""
+    return sum(segment.count for segment in segments if isinstance(segment, Unparsed))
+
+
+def ended(data: bytes) -> bytes:
+    """Give data whose last line is ended."""
+    return data if data.endswith(b"\n") else data + b"\n"
+
+
+def in_parts(portion: Portion) -> bool:
+    """Tell a portion that begins or ends inside a line that is longer than a batch."""
+    return portion.continued or _overlong(portion)
 
 
 def _cut(portion: Portion, format: Format) -> None:

@@ -160,8 +160,8 @@ class Settings(Common, frozen=True, kw_only=True):
     health: Annotated[
         tuple[str, ...],
         Help(
-            "What GET /health asks: an http:// URL, tcp://HOST:PORT, file-age:PATH?max=60s, "
-            "log-pattern:REGEX?within=60s.",
+            "What GET /health asks: an http:// URL, tcp://HOST:PORT, file-age:PATH, log-pattern:REGEX, or log-pattern:!REGEX "
+            "for what must not come. After a # its options: #status=200&timeout=2s&every=5s, #max=60s, #within=60s.",
             METRICS,
             "CHECK",
         ),
@@ -176,3 +176,29 @@ class Settings(Common, frozen=True, kw_only=True):
 
     admin: Admin = Address(":9102")
     ready_when: Annotated[Literal["started", "delivering"], READY] = "started"
+
+    def __post_init__(self) -> None:
+        """Check what no single setting can say; WrongSettings."""
+        from sidecars.adapter.checking import check  # it makes what these settings describe, and so imports them
+
+        check(self)
+
+    def every_source(self) -> tuple[Source, ...]:
+        """Give what to read, with each source's own settings or else those of all."""
+        compatible = not (self.paths or self.sources or self.syslog or self.post)
+        given = self.from_ or (COMPATIBLE_FORMAT if compatible else "auto")
+        sources = self.sources or (Source(paths=(COMPATIBLE_PATH,) if compatible else self.paths),)
+        return tuple(
+            Source(
+                paths=source.paths,
+                exclude=self.exclude if source.exclude is None else source.exclude,
+                from_=source.from_ or given,
+                read_from=source.read_from or self.read_from,
+                multiline=self.multiline if source.multiline is None else _unless_off(source.multiline),
+            )
+            for source in sources
+        )
+
+
+def _unless_off(text: str) -> str | None:
+    return None if text == "off" else text
