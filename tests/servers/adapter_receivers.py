@@ -60,6 +60,7 @@ class OtlpReceiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # one segment for an answer: two would wait for each other
 
             def setup(self) -> None:
                 super().setup()
