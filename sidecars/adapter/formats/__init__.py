@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
-from sidecars.adapter.formats import detection
+from sidecars.adapter.formats import descriptions
 from sidecars.adapter.formats.catalogue import ALIASES, HEADED, NAMES, WRAPPERS, made
-from sidecars.adapter.formats.detection import Verdict
+from sidecars.adapter.formats.detection import Verdict, detect
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.formats.times import zone as zone_named
 from sidecars.adapter.formats.wrapped import Wrapped
@@ -43,6 +43,9 @@ def compile(
     if len(words) == 2 and words[0] in WRAPPERS and words[1] in NAMES and words[1] not in HEADED:
         outer = made(words[0], times, None, frozenset())
         return Wrapped(outer, made(words[1], times, continuation, frozenset()))
+    described = descriptions.described(text, times, continuation)
+    if described:
+        return described
     raise WrongSettings(f"--from is {text!r}, which is no format{_hint(words)}")
 
 
@@ -56,15 +59,3 @@ def _hint(words: Sequence[str]) -> str:
         return f"; before a + stands one of {', '.join(WRAPPERS)}, behind it a format without a header line"
     near = get_close_matches(words[0], (*NAMES, *ALIASES), 1)
     return f"; did you mean {near[0]}?" if near else f"; use one of {', '.join(NAMES)}"
-
-
-def detect(head: bytes, name: str = "") -> Verdict:
-    """Tell the format of a file by its first lines, and its name where lines do not tell. Never raises.
-
-    It is "text" when nothing fits.
-    """
-    del name
-    return Verdict("text", 1.0, head.count(b"\n"), "nothing else fits")
-
-
-_ = detection

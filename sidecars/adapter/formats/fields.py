@@ -12,9 +12,9 @@ from sidecars.adapter.table import Field, Kind
 Read = Callable[[bytes], object]
 
 # fmt: off
-_INTEGERS = frozenset((
+INTEGERS = frozenset((
     "status", "bytes", "pid", "line", "port", "client_port", "bytes_received", "connection", "request_bytes",
-    "rows_sent", "rows_examined", "upstream_status", "count", "number",
+    "rows_sent", "rows_examined", "upstream_status", "count", "number", "bytes_sent", "keepalive", "transferred",
 ))
 # fmt: on
 _NUMBERS = frozenset(("duration", "upstream_duration", "lock_duration", "connect_duration"))
@@ -54,7 +54,7 @@ def field(
         return Field(name, "time", times.cell)
     if name == "level":
         return Field(name, "level", levels.read)
-    kind: Kind = "integer" if name in _INTEGERS else "number" if name in _NUMBERS else "text"
+    kind: Kind = "integer" if name in INTEGERS else "number" if name in _NUMBERS else "text"
     return Field(name, kind, unescape if kind == "text" else None)
 
 
