@@ -24,8 +24,8 @@ from sidecars.demo.settings import Settings
 class Program:
     """A program of the demo: `python -m` and these words.
 
-    In them {logs}, {state} and {rate} are filled in, and {tailer}, {shipper} and {s3}: the ports. A silent one's output
-    is for nobody.
+    In them {logs}, {state} and {rate} are filled in, and each port of PORTS by its name. A silent one's output is for
+    nobody.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Program:
 
 
 # What listens, and where; another port is chosen where one is taken.
-PORTS = {"tailer": 9101, "shipper": 9103, "s3": 9000}
+PORTS = {"page": 3080, "tailer": 9101, "adapter": 9102, "shipper": 9103, "s3": 9000}
 # In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
 PROGRAMS = (
     Program("application", ("sidecars.demo", "app", "--dir", "{logs}", "--rate", "{rate}", "--log-level", "warning")),
@@ -44,6 +44,14 @@ PROGRAMS = (
             *("sidecars.tailer", "{logs}/*.log", "--label", "name", "--state-dir", "{state}/tailer"),
             # The application has ended before it: there is nothing to wait for, and a person waits.
             *("--admin", "127.0.0.1:{tailer}", "--log-level", "warning", "--quiet", "0.1s"),
+        ),
+    ),
+    Program(
+        "log-adapter",
+        (
+            # The lines are on this terminal already, as log-tailer shows them.
+            *("sidecars.adapter", "{logs}/*.log", "--output", "off", "--state-dir", "off", "--quiet", "0.1s"),
+            *("--listen", "127.0.0.1:{page}", "--admin", "127.0.0.1:{adapter}", "--log-level", "warning"),
         ),
     ),
     Program(
@@ -67,8 +75,13 @@ PROGRAMS = (
 )
 
 _GREETING = """\
-An application writes logs. log-tailer follows them through their rotations, and s3-shipper puts them into a bucket.
+An application writes logs. log-adapter makes a page of them, log-tailer follows them through their rotations, and
+s3-shipper puts them into a bucket.
 
+  open this first   http://127.0.0.1:{page}/{page_remark}
+                    every log as it is written: filter, follow, look into a record
+  the same as JSON  curl 'http://127.0.0.1:{page}/logs?tail=3'
+  rates and errors  http://127.0.0.1:{adapter}/metrics{adapter_remark}
   the lines below   each with the name of its file in front, otherwise unchanged
   the admin page    http://127.0.0.1:{tailer}/{tailer_remark}
   the metrics       http://127.0.0.1:{tailer}/metrics

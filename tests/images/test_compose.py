@@ -81,7 +81,7 @@ def test_the_status_pages_are_open_on_this_machine(up, ports):
 
 def test_the_page_of_the_logs_is_open_on_this_machine_and_has_records(up, ports):
     page = f"http://127.0.0.1:{ports['ADAPTER_PORT']}"
-    assert b"<html" in fetched(f"{page}/")
+    assert b"<html" in fetched(f"{page}/", Accept="text/html")
     deadline = time.monotonic() + 30
     while not (records := json.loads(fetched(f"{page}/logs?tail=1"))):
         assert time.monotonic() < deadline, up("logs", "--no-color", "log-adapter")
@@ -101,6 +101,6 @@ def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
     assert gzip.decompress(body.read()).endswith(b"\n")
 
 
-def fetched(url):
-    with urllib.request.urlopen(url, timeout=5) as answer:
+def fetched(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
         return answer.read()

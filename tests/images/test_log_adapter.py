@@ -49,7 +49,7 @@ def test_the_page_for_people_is_complete(adapt):
     missing = {""}
     while missing:
         path = missing.pop()
-        status, seen[path] = container.get(f"/{path}", WEB)
+        status, seen[path] = container.ask("GET", f"/{path}", {"Accept": "text/html"}, WEB)
         assert status == 200 and seen[path], path
         missing |= set(re.findall(r'"(?:\./)?([\w-]+\.(?:css|js|svg))"', seen[path])) - seen.keys()
     assert {name.rpartition(".")[2] for name in seen} >= {"css", "js"}

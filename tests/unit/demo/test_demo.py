@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -56,11 +57,36 @@ def test_it_says_what_to_look_at(demo: Process) -> None:
         assert b"<html" in answer.read()
 
 
+def test_the_page_to_open_first_has_the_logs(demo: Process) -> None:
+    page = demo.wait_for(r"open this first +(http://127\.0\.0\.1:\d+/)", "stderr")[1]
+    folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
+    demo.wait_for("access.log")
+    listening(page)
+    browser = urllib.request.Request(page, headers={"Accept": "text/html"})
+    with urllib.request.urlopen(browser, timeout=10) as answer:
+        assert b"<html" in answer.read()
+    example = demo.wait_for(r"the same as JSON +curl '(.*)'", "stderr")[1]
+    with urllib.request.urlopen(example, timeout=10) as answer:
+        assert {os.path.basename(record["file"]) for record in json.load(answer)} & set(os.listdir(folder))
+    metrics = demo.wait_for(r"rates and errors +(\S+)", "stderr")[1]
+    with urllib.request.urlopen(metrics, timeout=10) as answer:
+        assert b"adapter_" in answer.read()
+
+
 def test_what_is_written_to_the_folder_is_shown(demo: Process) -> None:
     folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
     demo.wait_for("access.log")
     Path(folder, "mine.log").write_text("hello\n")
     demo.wait_for(r"^.*mine\.log.*hello$")
+
+
+def listening(url: str) -> None:
+    """Wait until a server listens where an address says."""
+    there = urllib.parse.urlsplit(url)
+    deadline = time.monotonic() + 60
+    while not listens(there.hostname, there.port):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def listens(host: str | None, port: int | None) -> bool:
@@ -81,11 +107,8 @@ def test_what_is_written_to_the_folder_is_in_the_bucket_once(demo: Process) -> N
     folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
     command = demo.wait_for(r"the objects +(.*--endpoint \S+)", "stderr")[1]
     demo.wait_for("access.log")
-    s3 = urllib.parse.urlsplit(command.split()[-1])
+    listening(command.split()[-1])
     deadline = time.monotonic() + 60
-    while not listens(s3.hostname, s3.port):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
     written = [f"mine {number}" for number in range(1000)]
     Path(folder, "mine.log").write_text("".join(f"{line}\n" for line in written))
     found: list[str] = []
