@@ -49,7 +49,7 @@ def encode(places: Sequence[Place]) -> str:
 def decode(text: str, name: str) -> dict[bytes, Place]:
     """Read the text of a cursor, by the keys of the paths. Raises Refusal."""
     try:
-        data = b"" if text == "-" else base64.urlsafe_b64decode(text.encode("ascii"))
+        data = b"" if text == "-" else base64.b64decode(text.encode("ascii"), b"-_", validate=True)
         places = [Place(*fields) for fields in _PLACE.iter_unpack(data)]
     except (ValueError, binascii.Error, struct.error) as error:
         raise Refusal(400, f"{name} is {shown(text)}, which is no cursor; take one from X-Next or a Link") from error
