@@ -75,8 +75,8 @@ PROGRAMS = (
 )
 
 _GREETING = """\
-An application writes logs. log-adapter makes a page of them, log-tailer follows them through their rotations, and
-s3-shipper puts them into a bucket.
+An application writes logs and rotates them. log-adapter makes a page of them, log-tailer one stream, and s3-shipper
+objects in a bucket.
 
   open this first   http://127.0.0.1:{page}/{page_remark}
                     every log as it is written: filter, follow, look into a record
