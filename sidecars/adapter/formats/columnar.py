@@ -10,6 +10,7 @@ from typing import NamedTuple, overload
 from sidecars.adapter.formats import fields
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.table import Field, Objects, Record, Segment, Table, Unparsed
+from sidecars.core.errors import WrongSettings
 
 Rows = Sequence[Sequence[bytes]]
 
@@ -124,7 +125,12 @@ class Columnar:
         self.continuation = continued if self._joined else None
         body = pattern.replace("{REST}", rest).encode("latin-1")
         whole = rb"(%b\r?)\n" if self._joined else rb"%b\r?\n"
-        self._pattern = re.compile(whole % body + rb"|([^\n]*+\n)", re.MULTILINE)
+        try:
+            self._pattern = re.compile(whole % body + rb"|([^\n]*+\n)", re.MULTILINE)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise WrongSettings(
+                f"{row.name} and --multiline do not go together: {error}; write it otherwise"
+            ) from error
         names = sorted(self._pattern.groupindex, key=self._pattern.groupindex.__getitem__)
         self._at = [self._pattern.groupindex[name] - 1 for name in names]
         self._fields = [fields.field(name, times, row.unescape, row.special) for name in names]

@@ -64,7 +64,7 @@ class Expression:
             raise WrongSettings(f"--from is {text!r}, which names no group; write (?P<message>.*) for a field")
         self._search = pattern.search
         self._longest = _longest(text, pattern.pattern)
-        self._continued = re.compile(continued).match if continued else None
+        self._continued = re.compile(continued, re.MULTILINE).match if continued else None
         self._at = [number - 1 for number in pattern.groupindex.values()]
         named = [(groups or {}).get(group, (group, "")) for group in pattern.groupindex]
         self._fields = [_field(field, kind, times) for field, kind in named]
