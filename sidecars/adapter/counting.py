@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+from prometheus_client.registry import REGISTRY, CollectorRegistry
 
 from sidecars.adapter import metrics
 from sidecars.adapter.columns import Column, Columns, Read
@@ -81,6 +81,20 @@ class Requests:
         except msgspec.DecodeError:
             self._bytes += sum(int(cell) for cell in text.split(b",") if cell.isdigit())
 
+    def take(self) -> object:
+        """Give what was counted since the last time: another process's `merge` adds it."""
+        taken = (self._requests, self._durations, self._bytes)
+        self._requests, self._durations, self._bytes = Counter(), {}, 0
+        return taken
+
+    def merge(self, taken: Any) -> None:
+        """Add what another process counted."""
+        requests, durations, size = taken
+        self._requests.update(requests)
+        for labels, each in durations.items():
+            self._durations.setdefault(labels, Histogram(BUCKETS)).merge(each)
+        self._bytes += size
+
     def describe(self) -> list[Metric]:
         """Name nothing beforehand."""
         return []
@@ -124,6 +138,15 @@ class Levels:
             if name is not None:
                 self._events[name if isinstance(name, str) and name in LEVELS else "other"] += count
 
+    def take(self) -> object:
+        """Give what was counted since the last time: another process's `merge` adds it."""
+        taken, self._events = self._events, Counter()
+        return taken
+
+    def merge(self, taken: Any) -> None:
+        """Add what another process counted."""
+        self._events.update(taken)
+
     def describe(self) -> list[Metric]:
         """Name nothing beforehand."""
         return []
@@ -152,8 +175,8 @@ class Counting:
             from sidecars.adapter.measures import measures  # only who has some pays for it
 
             self._measures = measures(settings)
-        shown: list[Collector] = [self._requests, self._levels, *self._measures]
-        for each in shown:
+        self._parts: list[Requests | Levels | Measure] = [self._requests, self._levels, *self._measures]
+        for each in self._parts:
             registry.register(each)
 
     def count(self, segments: Sequence[Segment]) -> None:
@@ -168,6 +191,17 @@ class Counting:
                 self._count_records(segment)
             for measure in self._measures:
                 measure.add(segment)
+
+    def take(self) -> list[object]:
+        """Give what was counted since the last time, but for the numbers of records: for merge() of another process."""
+        return [each.take() for each in self._parts]
+
+    def merge(self, records: int, wrong: int, taken: Sequence[object]) -> None:
+        """Add what another process has counted: records, those of them that did not parse, and what take() gave."""
+        metrics.RECORDS.inc(records)
+        metrics.PARSE_ERRORS.inc(wrong)
+        for part, each in zip(self._parts, taken, strict=True):
+            part.merge(each)
 
     def _count_table(self, table: Table) -> None:
         columns = self._columns.of(table)

@@ -25,6 +25,11 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self.total += value * times
 
+    def merge(self, other: Histogram) -> None:
+        """Add what another one of the same bounds has counted."""
+        self._counts = [mine + its for mine, its in zip(self._counts, other._counts, strict=True)]
+        self.total += other.total
+
     def buckets(self) -> list[tuple[str, float]]:
         """Give the counts as Prometheus shows them: each with all before it."""
         names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
@@ -130,6 +130,22 @@ class Measure:
         else:
             key = _key(labels, self._sums)
             self._sums[key] = value if self._metric.type == "gauge" else self._sums.get(key, 0.0) + value * count
+
+    def take(self) -> object:
+        """Give what was counted since the last time: another process's `merge` adds it."""
+        taken = (self._sums, self._histograms)
+        self._sums, self._histograms = {}, {}
+        return taken
+
+    def merge(self, taken: Any) -> None:
+        """Add what another process counted; of a gauge its value replaces this one's."""
+        sums, histograms = taken
+        for labels, value in sums.items():
+            key = _key(self._labels.shown(labels), self._sums)
+            self._sums[key] = value if self._metric.type == "gauge" else self._sums.get(key, 0.0) + value
+        for labels, each in histograms.items():
+            key = _key(self._labels.shown(labels), self._histograms)
+            self._histograms.setdefault(key, Histogram(self._bounds)).merge(each)
 
     def describe(self) -> list[Family]:
         """Name nothing beforehand."""

@@ -15,3 +15,4 @@ QUEUE_LIMIT_BYTES = Gauge("adapter_queue_limit_bytes", "How many are held at mos
 CONNECTIONS = Gauge("adapter_syslog_connections", "Open TCP connections that send syslog.")
 RECORDS = Counter("adapter_records_total", "Records read.")
 PARSE_ERRORS = Counter("adapter_parse_errors_total", "Records that were not in their format, passed on as they are.")
+HEALTH_CHECK = Gauge("adapter_health_check", "1 while a check of GET /health is well, else 0.", ["check"])

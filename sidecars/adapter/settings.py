@@ -160,8 +160,9 @@ class Settings(Common, frozen=True, kw_only=True):
     health: Annotated[
         tuple[str, ...],
         Help(
-            "What GET /health asks: an http:// URL, tcp://HOST:PORT, file-age:PATH, log-pattern:REGEX, or log-pattern:!REGEX "
-            "for what must not come. After a # its options: #status=200&timeout=2s&every=5s, #max=60s, #within=60s.",
+            "What GET /health asks: an http:// URL, tcp://HOST:PORT, file-age:PATH, log-pattern:REGEX, or "
+            "log-pattern:!REGEX for what must not come. After a # its options: #status=200&timeout=2s&every=5s, "
+            "#max=60s, #within=60s.",
             METRICS,
             "CHECK",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Sequence
 
 import pytest
@@ -322,3 +323,22 @@ def test_own_metrics_come_from_the_config_file(tmp_path):
     registry = CollectorRegistry()
     Counting(found, registry).count(compiled("nginx").parse("".join(TABLE).encode()))
     assert registry.get_sample_value("size_bucket", {"verb": "GET", "le": "10.0"}) == 1
+
+
+def test_what_another_process_counted_is_added():
+    own = (
+        Metric("n_total", labels=("method",)),
+        Metric("n", type="gauge", field="bytes"),
+        Metric("h", type="histogram", field="bytes"),
+    )
+    here, there = Counted(*own), Counted(*own)
+    lines = [access(tail=" 0.010"), access("POST / HTTP/1.1", 500, 3)]
+    levels = [Objects([{"level": "error"}], [b""])]
+    for _ in range(2):
+        there.lines("nginx", *lines).count(levels)
+        records = metrics.RECORDS._value.get()
+        here.counting.merge(3, 1, pickle.loads(pickle.dumps(there.counting.take())))
+        assert metrics.RECORDS._value.get() == records + 3
+    alone = Counted(*own).lines("nginx", *lines, *lines).count(levels).count(levels)
+    assert generate_latest(here.registry) == generate_latest(alone.registry)
+    assert there.samples("n_total") == {}
