@@ -71,6 +71,8 @@ class Check:
             self._found = f"no answer within {self.timeout}"
         except OSError as error:
             self._found = error.strerror or str(error) or type(error).__name__
+        except UnicodeError:
+            self._found = "there can be no host of that name"
 
     async def ask(self) -> str | None:
         """Give the reason it is not well now. Raises OSError."""
@@ -95,10 +97,10 @@ class Http(Check):
         try:
             url = urlsplit(f"http:{target}")
             self._host, self._port = url.hostname or "", url.port or 80
-            where = url._replace(scheme="", netloc="", fragment="").geturl() or "/"
-            self._path = (where if where.startswith("/") else f"/{where}").encode("ascii")
-            self._name = url.netloc.rpartition("@")[2]
-        except ValueError as error:
+            where = url._replace(scheme="", netloc="", fragment="").geturl()
+            headers = [("Host", url.netloc.rpartition("@")[2]), ("User-Agent", "log-adapter"), ("Connection", "close")]
+            self._request = h11.Request(method="GET", target=f"/{where.removeprefix('/')}", headers=headers)
+        except (ValueError, h11.LocalProtocolError) as error:
             raise self.wrong("is no URL that can be asked") from error
         self._status = self.option("status")
         if not self._host or (self._status and not _STATUS.fullmatch(self._status)):
@@ -121,9 +123,7 @@ class Http(Check):
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int | None:
         http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
-        headers = [("Host", self._name), ("User-Agent", "log-adapter"), ("Connection", "close")]
-        request = h11.Request(method="GET", target=self._path, headers=headers)
-        writer.write((http.send(request) or b"") + (http.send(h11.EndOfMessage()) or b""))
+        writer.write((http.send(self._request) or b"") + (http.send(h11.EndOfMessage()) or b""))
         while True:
             event = http.next_event()
             if isinstance(event, h11.Response):
