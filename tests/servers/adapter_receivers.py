@@ -21,7 +21,8 @@ PATIENCE = 20.0
 class Reply:
     """How the OTLP receiver answers one request.
 
-    taken  whether it keeps the records; what: "" to answer, "close" to close without one, "stall" to say nothing
+    taken  whether it keeps the records; what: "" to answer, "close" to close without one, "stall" to say nothing,
+           "garbage" to answer what is not HTTP
     """
 
     status: int = 200
@@ -103,6 +104,8 @@ class OtlpReceiver:
                 self.lines += lines
         if reply.what == "stall":
             self.released.wait(PATIENCE)
+        if reply.what == "garbage":
+            handler.wfile.write(b"\0\1\2\r\n\r\n")
         if reply.what:
             handler.close_connection = True
             return
@@ -198,7 +201,7 @@ class GelfTcpReceiver:
     break_after  how many bytes it reads from the first connections before it resets them, one number for each
     """
 
-    def __init__(self, *break_after: int, port: int = 0) -> None:
+    def __init__(self, *break_after: int, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Small, so that what is sent and not read stays with the sender.
@@ -213,6 +216,7 @@ class GelfTcpReceiver:
         self.reading = threading.Event()
         self.reading.set()
         self._break_after = list(break_after)
+        self._tls = tls
         self._ending = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -223,8 +227,12 @@ class GelfTcpReceiver:
             except TimeoutError:
                 continue
             self.connections += 1
-            with connection:
+            with contextlib.suppress(ssl.SSLError), self._secured(connection) as connection:
                 self._take(connection, self._break_after.pop(0) if self._break_after else None)
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        connection.settimeout(PATIENCE)
+        return self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
 
     def _take(self, connection: socket.socket, most: int | None) -> None:
         connection.settimeout(0.05)

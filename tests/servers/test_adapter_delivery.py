@@ -170,6 +170,7 @@ ANSWERS = [
     (Reply(302, headers={"Location": "http://u:p@evil/"}), "http_302", "302 Found"),
     (Reply(what="close"), "closed", "cannot send to otlp-"),
     (Reply(what="close", taken=False), "closed", "; its log says why"),
+    (Reply(what="garbage"), "protocol", "is it a receiver of OTLP over HTTP?"),
     (Reply(what="stall", taken=False), "timeout", "no answer in time"),
 ]
 
@@ -290,6 +291,23 @@ def certificates(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
     return context, str(tmp_path / "ca.crt")
 
 
+def test_a_token_that_no_header_can_hold_is_said_and_its_file_read_again(logs, tmp_path):
+    async def test() -> None:
+        written(logs, 3)
+        token = tmp_path / "token"
+        token.write_text("one\ntwo\n")
+        with OtlpReceiver() as receiver:
+            flag = f"--otlp-token-file={token}"
+            async with delivering(f"otlp+http://{HOST}:{receiver.port}", logs / "a.log", settings=[flag]) as running:
+                await running.until(lambda: running.errors("token"))
+                assert "one" not in running.failing.replace("one line", "")
+                token.write_text("right\n")
+                await running.drained()
+        assert receiver.requests[0].headers["Authorization"] == "Bearer right"
+
+    run(test())
+
+
 def test_otlp_over_tls_checks_the_certificate(logs, tmp_path):
     async def test() -> None:
         lines = written(logs, 3)
@@ -356,6 +374,22 @@ def test_gelf_over_tcp_is_sent_again_when_the_connection_is_lost(logs):
                 )
         assert receiver.violations == [] and receiver.connections == 3
         assert without_repeats(message["short_message"] for message in receiver.messages) == lines
+
+    run(test())
+
+
+def test_gelf_over_tcp_speaks_tls(logs, tmp_path):
+    async def test() -> None:
+        lines = written(logs, 4000, 500)
+        context, ca = certificates(tmp_path)
+        with GelfTcpReceiver(tls=context) as receiver:
+            url = f"gelf+tcp://{HOST}:{receiver.port}?tls=true&ca={ca}"
+            async with delivering(url, logs / "a.log") as running:
+                await running.until(lambda: running.errors("tls"))
+            async with delivering(f"{url}&server_name=collector.test", logs / "a.log") as running:
+                await running.drained()
+                await running.until(lambda: len(receiver.messages) == 4000)
+        assert [message["short_message"] for message in receiver.messages] == lines
 
     run(test())
 

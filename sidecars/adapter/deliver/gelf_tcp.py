@@ -74,8 +74,9 @@ class TcpSender:
             reader, self._writer = await asyncio.open_connection(
                 to.host, to.port, ssl=context, server_hostname=(to.server_name or to.host) if context else None
             )
-            # Drained means written then: what waits is in the kernel, and it alone knows what the other side has.
-            self._writer.transport.set_write_buffer_limits(high=0)
+            # Drained means written then: what waits is in the kernel, and it alone knows what the other side has. Not 0:
+            # asyncio's TLS would take an empty buffer for one that is too full.
+            self._writer.transport.set_write_buffer_limits(high=1, low=0)
             self._ended = asyncio.create_task(_end(reader))
         return self._writer, self._ended
 
@@ -94,7 +95,13 @@ class TcpSender:
         """Wait until the other side's kernel has acknowledged what was sent, or the connection has ended."""
         loop = asyncio.get_running_loop()
         pause, left, moved_at = _FIRST_LOOK, -1, loop.time()
-        while (now_left := _unacknowledged(writer)) and not ended.done():
+        # Below TLS asyncio may hold some bytes yet, which it gives to the kernel between two looks.
+        clear, enough = 0, 2 if self._to.tls else 1
+        while not ended.done():
+            now_left = _unacknowledged(writer)
+            clear = 0 if now_left else clear + 1
+            if clear == enough:
+                break
             if now_left != left:
                 left, moved_at = now_left, loop.time()
             elif loop.time() - moved_at > self._to.ack_timeout:

@@ -10,8 +10,8 @@ import gzip
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
+import aiohttp
 import msgspec
 
 from sidecars.adapter.deliver.metrics import REJECTED_RECORDS, Delivered
@@ -26,9 +26,6 @@ from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.metrics import delivery_errors
 from sidecars.core.units import Secret
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 # The token may be renewed any moment, so these are tried again as soon as what is transient.
@@ -78,8 +75,6 @@ class OtlpSender:
 
     async def send(self, unit: bytes) -> None:
         """Send the body of a request; DeliveryFailed unless it is answered with success."""
-        import aiohttp  # only who sends pays for it
-
         try:
             await self._post(unit)
         except (aiohttp.ClientError, OSError) as error:
@@ -113,8 +108,6 @@ class OtlpSender:
                 raise self._refused(response.status, response.headers.get("Retry-After"), data)
 
     async def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
-
         to, context = self._to, None
         if to.tls:
             context = await asyncio.to_thread(
@@ -126,15 +119,20 @@ class OtlpSender:
                 total=to.connect_timeout + to.ack_timeout, sock_connect=to.connect_timeout, sock_read=to.ack_timeout
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
         )
         return self._session
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json"}
+        # An answer is asked for as it is: what little of it is read shall not unfold to more.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self._to.compress == "gzip":
             headers["Content-Encoding"] = "gzip"
         if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.reveal()}"
+            token = self._token.reveal()
+            if not token.isprintable():
+                raise DeliveryFailed("token", f"the token for {self._to} is more than one line; write it on one line")
+            headers["Authorization"] = f"Bearer {token}"
         return headers
 
     def _accepted(self, data: bytes) -> None:
@@ -172,7 +170,7 @@ class OtlpSender:
         """Give a stranger's words as text for ours: short, without control characters and secrets."""
         if self._token is not None and (token := self._token.reveal()):
             words = words.replace(token, "***")
-        text = redacted(words[:_MOST_WORDS])
+        text = redacted(words)[:_MOST_WORDS]
         return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
@@ -208,8 +206,6 @@ def pause_of(retry_after: str | None) -> float | None:
 
 
 def _code(error: Exception) -> Code | str:
-    import aiohttp
-
     match error:
         case TimeoutError():
             return "timeout"
