@@ -74,8 +74,8 @@ class TcpSender:
             reader, self._writer = await asyncio.open_connection(
                 to.host, to.port, ssl=context, server_hostname=(to.server_name or to.host) if context else None
             )
-            # Drained means written then: what waits is in the kernel, and it alone knows what the other side has. Not 0:
-            # asyncio's TLS would take an empty buffer for one that is too full.
+            # Drained means written then: what waits is in the kernel, and it alone knows what the other side has.
+            # Not 0: asyncio's TLS would take an empty buffer for one that is too full.
             self._writer.transport.set_write_buffer_limits(high=1, low=0)
             self._ended = asyncio.create_task(_end(reader))
         return self._writer, self._ended
