@@ -10,9 +10,11 @@ LONGEST = 1 << 20
 _COUNTED = re.compile(rb"([1-9][0-9]{0,8}) (?=<)")
 # What may become one: the rest has not come yet.
 _BEGUN = re.compile(rb"[1-9][0-9]{0,8} ?\Z")
-_NEXT = re.compile(rb"[\n\0](?=[1-9][0-9]{0,8} <)")
-_END = re.compile(rb"[\n\0]")
-_BLANK = re.compile(rb"[\n\0]+")
+# Two expressions: one that begins with a single byte is searched for many times faster than one of a set.
+_AFTER_NEWLINE = re.compile(rb"\n(?=[1-9][0-9]{0,8} <)")
+_AFTER_NUL = re.compile(rb"\0(?=[1-9][0-9]{0,8} <)")
+_ENDS = re.compile(rb"[\n\0]+")
+_BLANK_LINE = re.compile(rb"\n(?=\n)")
 
 
 def flat(message: bytes) -> bytes:
@@ -44,7 +46,9 @@ class Framing:
     def take(self, data: bytes) -> bytes:
         """Add what came, and give the messages that are whole now, each as a line."""
         self._held += data
-        if len(self._held) < self._needed or (self._searched and not _END.search(data) and len(self._held) < LONGEST):
+        if len(self._held) < self._needed or (
+            self._searched and b"\n" not in data and b"\0" not in data and len(self._held) < LONGEST
+        ):
             return b""
         data = bytes(self._held)
         self._needed, self._searched = 0, False
@@ -107,15 +111,18 @@ class Framing:
 
 def _ended(data: bytes, position: int) -> tuple[bytes, int]:
     """Give the messages that a newline or a NUL ends, up to the next counted one."""
-    found = _NEXT.search(data, position)
+    found = [match.end() for each in (_AFTER_NEWLINE, _AFTER_NUL) if (match := each.search(data, position))]
     if found:
-        end = found.end()
+        end = min(found)
     else:
         end = max(data.rfind(b"\n", position), data.rfind(b"\0", position)) + 1
         if end <= position and len(data) - position >= LONGEST:
             return flat(data[position : position + LONGEST]), position + LONGEST
         if end <= position:
             return b"", position
-    block = data[position:end].replace(b"\r\n", b"\n")
-    lines = _BLANK.sub(b"\n", block).lstrip(b"\n") if b"\0" in block or b"\n\n" in block else block
-    return lines.removeprefix(b"\n"), end
+    block = data[position:end]
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n")
+    if b"\0" in block or _BLANK_LINE.search(block):
+        block = _ENDS.sub(b"\n", block)
+    return block.removeprefix(b"\n"), end
