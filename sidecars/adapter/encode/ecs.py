@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from sidecars.adapter.encode.ecs_names import ECS_VERSION, INTEGERS, SETS, TEXTS
+from sidecars.adapter.encode.ecs_table import Documents, Slow, is_address
 from sidecars.adapter.encode.instants import nanoseconds, now
 from sidecars.adapter.encode.shaping import Shaping
 from sidecars.adapter.encode.values import dump_lines, dumps
 from sidecars.adapter.settings import Settings
-from sidecars.adapter.table import Record, Segment
+from sidecars.adapter.table import Record, Segment, Table
 
-ECS_VERSION = "8.11.0"
-
-_TEXTS = {
-    "user": "user.name",
-    "method": "http.request.method",
-    "referrer": "http.request.referrer",
-    "user_agent": "user_agent.original",
-    "host": "host.name",
-    "process": "process.name",
-    "thread": "process.thread.name",
-    "logger": "log.logger",
-    "file": "log.file.path",
-    "file_name": "log.origin.file.name",
-    "facility": "log.syslog.facility.name",
-    "service": "service.name",
-    "parse_error": "error.message",
-    "trace_id": "trace.id",
-    "span_id": "span.id",
-    "pod": "kubernetes.pod.name",
-    "namespace": "kubernetes.namespace",
-    "node": "kubernetes.node.name",
-    "container": "kubernetes.container.name",
-}
-_INTEGERS = {
-    "status": "http.response.status_code",
-    "bytes": "http.response.body.bytes",
-    "pid": "process.pid",
-    "thread": "process.thread.id",
-    "line": "log.origin.file.line",
-}
-# The sets of fields that the schema defines, and Beats' kubernetes: an object of such a name is taken for one.
-_SETS = frozenset(
-    (
-        *("agent", "client", "cloud", "container", "data_stream", "destination", "device", "dns", "ecs", "email"),
-        *("error", "event", "faas", "group", "host", "http", "kubernetes", "labels", "log", "network", "observer"),
-        *("orchestrator", "organization", "package", "process", "registry", "related", "rule", "server", "service"),
-        *("source", "span", "threat", "tls", "trace", "transaction", "url", "user", "user_agent", "vulnerability"),
-    )
-)
 _TRACE = re.compile(
     r'^(?:\s+at \S|Traceback \(most|\s+File "|goroutine \d+ \[|Caused by: |\s+from \S+:\d+:in )', re.MULTILINE
 )
@@ -70,10 +32,19 @@ class Encoder:
 
     def __init__(self, settings: Settings, shaping: Shaping) -> None:
         self._shaping = shaping
+        self._documents = Documents(shaping)
 
     def encode(self, segments: Sequence[Segment], origin: str) -> list[bytes]:
         """Encode each record as a document."""
-        return [dump_lines([_document(*document) for document in self._shaping.documents(segments, origin)])]
+        return [self._segment(segment, origin) for segment in self._shaping.segments(segments, lines=True)]
+
+    def _segment(self, segment: Segment, origin: str) -> bytes:
+        if isinstance(segment, Table):
+            try:
+                return self._documents.encode(segment, origin)
+            except Slow:
+                pass
+        return dump_lines([_document(*document) for document in self._shaping.told(segment, origin)])
 
 
 def _document(record: Record, message: str) -> dict[str, object]:
@@ -113,10 +84,10 @@ def _members(name: str, value: object) -> Iterator[tuple[str, object]]:
         return
     if name in _SEVERAL and isinstance(value, str):
         yield from _SEVERAL[name](value)
-    elif name in _TEXTS and isinstance(value, str):
-        yield _TEXTS[name], value
-    elif name in _INTEGERS and type(value) is int:
-        yield _INTEGERS[name], value
+    elif name in TEXTS and isinstance(value, str):
+        yield TEXTS[name], value
+    elif name in INTEGERS and type(value) is int:
+        yield INTEGERS[name], value
     elif name == "duration" and isinstance(value, (int, float)) and _finite(value):
         yield "event.duration", round(value * 1e9)
     else:
@@ -126,15 +97,16 @@ def _members(name: str, value: object) -> Iterator[tuple[str, object]]:
 def _client(value: str) -> Iterator[tuple[str, object]]:
     yield "source.address", value
     # Elasticsearch refuses a whole document for an `ip` that is none.
-    if _is_address(value):
+    if is_address(value):
         yield "source.ip", value
 
 
 def _path(value: str) -> Iterator[tuple[str, object]]:
-    path, mark, query = value.partition("?")
+    path, _, query = value.partition("?")
     yield "url.original", value
-    yield "url.path", path
-    if mark:
+    if path:
+        yield "url.path", path
+    if query:
         yield "url.query", query
 
 
@@ -155,7 +127,7 @@ _SEVERAL: dict[str, Callable[[str], Iterator[tuple[str, object]]]] = {
 
 def _foreign(name: str, value: object) -> Iterator[tuple[str, object]]:
     root, dot, _ = name.partition(".")
-    if root in _SETS and (dot or isinstance(value, dict)):
+    if root in SETS and (dot or isinstance(value, dict)):
         yield from _own(name, value)
     elif name == "tags" and isinstance(value, list):
         yield name, value
@@ -202,11 +174,3 @@ def _put(document: dict[str, object], path: str, value: object) -> None:
 def _finite(value: float) -> bool:
     # True is an int, too; and there are integers that no float can be.
     return not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text

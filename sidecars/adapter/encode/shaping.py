@@ -119,12 +119,15 @@ class Shaping:
         A raw line has what --drop leaves out, so with that the values that stay are the message.
         """
         for segment in self.segments(segments, lines=True):
-            records = self.shaped(segment.records(), origin)
-            for record, line in zip(records, segment.lines, strict=True):
-                message = record.get("message")
-                if not isinstance(message, str):
-                    message = " ".join(map(text, record.values())) if self.drops else line.decode("utf-8", "replace")
-                yield record, message
+            yield from self.told(segment, origin)
+
+    def told(self, segment: Segment, origin: str) -> Iterator[tuple[Record, str]]:
+        """Do that for a segment that is blacked out already."""
+        for record, line in zip(self.shaped(segment.records(), origin), segment.lines, strict=True):
+            message = record.get("message")
+            if not isinstance(message, str):
+                message = " ".join(map(text, record.values())) if self.drops else line.decode("utf-8", "replace")
+            yield record, message
 
     def shaped(self, records: Iterable[Record], origin: str) -> Iterator[Record]:
         """Rename, drop and add in records that are blacked out already."""

@@ -6,11 +6,16 @@ import functools
 import json
 from typing import Any
 
+import hypothesis
 from hypothesis import strategies as st
 
 from sidecars.adapter.encode.shaping import Shaping
 from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import LEVELS, Field, Json, Objects, Record, Segment, Table, Unparsed
+
+# Other tests share the machine: an example may take long, and there are many tests with some.
+few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+many = hypothesis.settings(few, max_examples=150)
 
 
 @functools.cache
@@ -111,7 +116,7 @@ SHAPES = st.fixed_dictionaries(
     {
         "rename": st.sampled_from([(), ("client=ip",), ("user=path",), ("path=user", "user=path"), ("time=pod",)]),
         "drop": st.sampled_from([(), ("referrer",), ("ip", "level"), ("time", "client")]),
-        "add": st.sampled_from([(), ("app=shop",), ("user=me", "note={name}"), ("pod=mine",)]),
+        "add": st.sampled_from([(), ("app=shop",), ("user=me", "note={name}"), ("service.name=shop",), ("pod=mine",)]),
         "pod_name": st.sampled_from([None, "web-0"]),
         "paths": st.sampled_from([("/logs/a.log",), ("/logs/*.log",)]),
     }

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.ecs import split_trace
+from sidecars.adapter.encode.ecs_table import Documents
 from sidecars.adapter.encode.instants import nanoseconds
-from sidecars.adapter.table import Objects, Record, Segment
-from tests.unit.adapter.encode.samples import SEGMENTS, SHAPES, settings, shaping
+from sidecars.adapter.table import Objects, Record, Segment, Table
+from tests.unit.adapter.encode.samples import FIELDS, SEGMENTS, SHAPES, few, many, settings, shaping, tables
 
 TIME = "2026-11-23T06:00:00.25Z"
 
@@ -104,6 +105,38 @@ def test_a_stack_trace_stands_beside_the_message(message: str, first: str, trace
     assert split_trace(message) == (first, message if trace == "all" else trace)
 
 
+@many
+@given(tables(), SHAPES)
+def test_a_table_says_what_its_records_say(table: Table, shape: dict[str, object]) -> None:
+    alone = Objects(list(table.records()), table.lines)
+    assert timeless(documents(table, **shape)) == timeless(documents(alone, **shape))
+
+
+def test_a_table_of_an_access_log_is_not_made_by_records() -> None:
+    names = ("time", "client", "user", "path", "referrer", "status", "duration")
+    cells = [[b"1", b"2"], [b"::1", b"-"], [b"", b"joe"], [b"/a?b", b"/c"], [b"", b""], [b"1", b"2"], [b"0.5", b""]]
+    table = Table([FIELDS[name] for name in names], cells, [b'a "b"', b"c"], True)
+    made = Documents(shaping(pod_name="web-0")).encode(table, "x")
+    assert json.loads(made.split(b"\n")[1]) == {
+        "@timestamp": "2026-11-23T06:00:02Z",
+        "message": "c",
+        "ecs.version": "8.11.0",
+        "source": {"address": "-"},
+        "user": {"name": "joe"},
+        "url": {"original": "/c", "path": "/c"},
+        "http": {"response": {"status_code": 2}},
+        "kubernetes": {"pod": {"name": "web-0"}},
+    }
+
+
+def timeless(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the present time, which what has no time gets."""
+    return [
+        one | {"@timestamp": one["@timestamp"].startswith("2026-11-23T06:00:") and one["@timestamp"]} for one in made
+    ]
+
+
+@few
 @given(st.lists(SEGMENTS, max_size=3), SHAPES)
 def test_every_record_becomes_one_document(segments: list[Segment], shape: dict[str, object]) -> None:
     records = list(shaping(**shape).records(segments, "/logs/a.log"))

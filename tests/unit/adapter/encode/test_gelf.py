@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.table import Objects, Record, Segment
-from tests.unit.adapter.encode.samples import SEGMENTS, SHAPES, settings, shaping
+from tests.unit.adapter.encode.samples import SEGMENTS, SHAPES, few, settings, shaping
 
 
 def messages(*segments: Segment, **given: object) -> list[dict[str, Any]]:
@@ -68,6 +68,7 @@ def test_without_a_pod_the_host_is_this_machine() -> None:
     assert message({})["host"] == socket.gethostname()
 
 
+@few
 @given(st.lists(SEGMENTS, max_size=3), SHAPES)
 def test_every_message_is_valid(segments: list[Segment], shape: dict[str, object]) -> None:
     made = messages(*segments, **shape)

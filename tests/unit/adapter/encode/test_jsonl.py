@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.table import Field, Json, Objects, Record, Segment, Table, Unparsed
-from tests.unit.adapter.encode.samples import RECORDS, SEGMENTS, SHAPES, lines_of, settings, shaping, tables
+from tests.unit.adapter.encode.samples import RECORDS, SEGMENTS, SHAPES, few, lines_of, many, settings, shaping, tables
 
 ORIGIN = "/logs/a.log"
 
@@ -29,16 +29,19 @@ def read(data: bytes) -> list[Record]:
     return [json.loads(line, object_pairs_hook=once) for line in data.decode().split("\n")[:-1]]
 
 
+@many
 @given(tables(), SHAPES)
 def test_a_table_says_what_its_records_say(table: Table, shape: dict[str, object]) -> None:
     assert read(encoded(table, **shape)) == list(shaping(**shape).records([table], ORIGIN))
 
 
+@few
 @given(st.lists(SEGMENTS, max_size=3), SHAPES)
 def test_segments_follow_each_other(segments: list[Segment], shape: dict[str, object]) -> None:
     assert read(encoded(*segments, **shape)) == list(shaping(**shape).records(segments, ORIGIN))
 
 
+@few
 @given(st.lists(RECORDS, min_size=1, max_size=4), SHAPES, st.sampled_from(["\n", " \n", "\r\n"]))
 def test_json_lines_get_what_is_added(records: list[Record], shape: dict[str, object], ending: str) -> None:
     segment = lines_of(records, ending)

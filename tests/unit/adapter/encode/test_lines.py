@@ -15,7 +15,7 @@ from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.values import text
 from sidecars.adapter.table import Field, Objects, Record, Segment, Table, Unparsed
 from sidecars.core.errors import WrongSettings
-from tests.unit.adapter.encode.samples import RECORDS, SEGMENTS, SHAPES, settings, shaping
+from tests.unit.adapter.encode.samples import RECORDS, SEGMENTS, SHAPES, few, settings, shaping
 
 _PAIR = re.compile(r'([^\s="]+)=("(?:[^"\\]|\\.)*"|[^\s="\\]*)(?: |$)')
 
@@ -35,6 +35,7 @@ def logfmt(line: str) -> list[tuple[str, str]]:
     return pairs
 
 
+@few
 @given(st.lists(SEGMENTS, max_size=3), SHAPES)
 def test_logfmt_reads_back(segments: list[Segment], shape: dict[str, object]) -> None:
     lines = encoded("logfmt", *segments, **shape).split("\n")[:-1]
@@ -62,6 +63,7 @@ def test_logfmt_quotes_only_what_must_be() -> None:
     )
 
 
+@few
 @given(st.lists(SEGMENTS, min_size=1, max_size=3), SHAPES)
 def test_csv_reads_back(segments: list[Segment], shape: dict[str, object]) -> None:
     header, *rows = csv.reader(io.StringIO(encoded("csv", *segments, **shape), newline=""), strict=True)
@@ -106,6 +108,7 @@ def test_a_template_is_filled_in(template: str, line: str) -> None:
     assert encoded("template", Objects([record], [b""]), template=template) == line + "\n"
 
 
+@few
 @given(st.lists(RECORDS, min_size=1, max_size=3))
 def test_a_template_makes_one_line_of_each_record(records: list[Record]) -> None:
     made = encoded("template", Objects(records, [b""] * len(records)), template="{message} {client|-}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.instants import nanoseconds
 from sidecars.adapter.table import Objects, Record, Segment, Table
-from tests.unit.adapter.encode.samples import FIELDS, JSON, SEGMENTS, SHAPES, settings, shaping
+from tests.unit.adapter.encode.samples import FIELDS, JSON, SEGMENTS, SHAPES, few, settings, shaping
 
 Body = dict[str, Any]
 
@@ -113,6 +113,7 @@ def test_a_request_holds_at_most_a_thousand_records() -> None:
     assert [len(parts(body)[1]) for body in bodies(table)] == [1000, 1000, 500]
 
 
+@few
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
 def test_attributes_are_typed(fields: Record) -> None:
     fields = {f"x{name}": value for name, value in fields.items() if value is not None}
@@ -130,6 +131,7 @@ def expected(value: Any) -> Any:
     return value
 
 
+@few
 @given(st.lists(SEGMENTS, max_size=3), SHAPES)
 def test_every_record_becomes_one(segments: list[Segment], shape: dict[str, object]) -> None:
     records = list(shaping(**shape).records(segments, "/logs/shop.log"))

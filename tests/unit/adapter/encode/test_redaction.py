@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.table import Field, Json, Objects, Record, Segment, Table, Unparsed
-from tests.unit.adapter.encode.samples import SEGMENTS, settings, shaping
+from tests.unit.adapter.encode.samples import SEGMENTS, few, settings, shaping
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
 ALL = ("email", "ip", "token")
@@ -159,6 +159,7 @@ def test_no_encoder_lets_anything_out(to: str) -> None:
         assert "***" in out
 
 
+@few
 @given(st.lists(SEGMENTS, max_size=3))
 def test_what_has_nothing_to_hide_comes_out_as_it_is(segments: list[Segment]) -> None:
     plain = list(shaping().records(segments, "x"))
@@ -171,6 +172,7 @@ _PIECES = st.sampled_from(
 )
 
 
+@few
 @given(st.lists(st.lists(_PIECES, max_size=4).map("".join), min_size=1, max_size=6), st.booleans())
 def test_whole_columns_are_blacked_out_as_single_values_are(texts: list[str], twice: bool) -> None:
     cells = [text.encode() for text in texts] * (1 + twice)
