@@ -37,10 +37,7 @@ def test_each_kind_of_trouble_is_said_once_until_it_is_over(capfd):
     health = Health()
     health.started()
     attempts = Attempts("out-said", health)
-    calls = (
-        Failing(failed("connect"), failed("connect"), failed("closed"), failed("connect")),
-        Failing(failed("connect")),
-    )
+    first = Failing(failed("connect"), failed("connect"), failed("closed"), failed("connect"))
     for call in (first, Failing(failed("connect"))):
         assert asyncio.run(attempts.until_delivered(call)) == "delivered"
         assert health.why_not_delivering() == []
