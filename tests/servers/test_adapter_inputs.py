@@ -15,7 +15,8 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import pytest
 
@@ -27,6 +28,7 @@ from sidecars.core.errors import WrongSettings
 from sidecars.core.follow.join import records
 from sidecars.core.health import Health
 from sidecars.core.settings import Bytes, Seconds
+from tests.servers.process import Sidecar
 
 PATIENCE = 20.0
 LIMIT = 2 << 20
@@ -539,3 +541,77 @@ def test_a_hundred_connections_leave_no_descriptor():
             await taken.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
     asyncio.run(rounds())
+
+
+# The whole program
+
+
+class Adapter(Sidecar):
+    """log-adapter that writes what it read as it was."""
+
+    command: ClassVar[Sequence[str]] = (
+        sys.executable, "-m", "sidecars.adapter", "--from=text", "--to=template", "--template={message}",
+    )  # fmt: skip
+    prefix: ClassVar[str] = "ADAPTER_"
+    defaults: ClassVar[dict[str, str]] = {
+        "ADAPTER_ADMIN": "127.0.0.1:0", "ADAPTER_LISTEN": "off", "ADAPTER_QUIET": "0.1s", "ADAPTER_STATE_DIR": "off",
+    }  # fmt: skip
+
+
+def test_a_pipe_goes_through_and_ends_the_program(tmp_path):
+    read, write = os.pipe()
+    with writer(write), open(tmp_path / "out", "wb") as out, Adapter("-", stdin=read, stdout=out) as adapter:
+        os.close(write)
+        os.close(read)
+        assert adapter.ended()[0] == 0
+    assert (tmp_path / "out").read_bytes() == LINES
+
+
+def test_the_drain_delivers_what_was_sent_before_it(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    urls = ("--syslog=udp://127.0.0.1:0", "--syslog=tcp://127.0.0.1:0")
+    with open(tmp_path / "out", "wb") as out, Adapter(tmp_path / "fifo", *urls, stdout=out) as adapter:
+        udp, tcp = (int(url.rpartition(":")[2]) for url in adapter.wait_for("taking syslog")["addresses"])
+        adapter.wait_for("watching")
+        with socket.create_connection(("127.0.0.1", tcp)) as client, open(tmp_path / "fifo", "wb") as fifo:
+            send_udp(udp, *[b"by udp"] * 100)
+            client.sendall(b"by tcp\n" * 100 + b"no end")
+            fifo.write(b"by fifo\n" * 100)
+            fifo.flush()
+            adapter.process.terminate()
+            assert adapter.ended()[0] == 0
+    lines = (tmp_path / "out").read_bytes().splitlines()
+    assert {line: lines.count(line) for line in lines} == {
+        b"by udp": 100, b"by tcp": 100, b"by fifo": 100, b"no end": 1,
+    }  # fmt: skip
+
+
+def test_an_output_that_stalls_stops_the_sender_and_costs_no_memory():
+    with Adapter("--syslog=tcp://127.0.0.1:0", "--queue-limit=4MiB", stdout=subprocess.PIPE) as adapter:
+        port = int(adapter.wait_for("taking syslog")["addresses"][0].rpartition(":")[2])
+        adapter.wait_for("watching")
+        before = adapter.memory
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(0.5)
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while sent < 200 << 20:
+                    sent += client.send(b"x" * 999 + b"\n")
+            assert sent < 50 << 20
+            assert adapter.metric("adapter_queue_bytes") <= 4 << 20
+            assert adapter.memory - before < 40
+            client.shutdown(socket.SHUT_WR)
+            assert adapter.process.stdout is not None
+            received = 0
+            while received < sent:
+                received += len(os.read(adapter.process.stdout.fileno(), 1 << 20))
+        adapter.until(lambda: adapter.metric("adapter_queue_bytes") == 0)
+
+
+def test_a_taken_port_ends_the_program_with_wrong_settings():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with Adapter(f"--syslog={url}") as adapter:
+            code, _ = adapter.ended()
+    assert code == 2
+    assert f"cannot listen on --syslog {url}: Address already in use; give a free one" in "\n".join(adapter.lines)
