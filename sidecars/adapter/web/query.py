@@ -120,12 +120,18 @@ def _condition(name: str, value: str) -> Condition:
     if operator[0] in "<>" and not _number(value):
         raise Refusal(400, f"{field}{operator}{value[:80]}: {shown(value)} is no number; compare text with = or !=")
     explicit = field.removeprefix("field.")
-    near = difflib.get_close_matches(field, _READERS, 1, 0.75)
+    near = _meant(field)
     if explicit == field and near:
         raise Refusal(
-            400, f"{shown(field)} is unknown; did you mean {near[0]}? A field of that name is field.{field[:80]}"
+            400, f"{shown(field)} is unknown; did you mean {near}? A field of that name is field.{field[:80]}"
         )
     return Condition(explicit, operator, value)
+
+
+def _meant(name: str) -> str | None:
+    """Give the parameter that a name is a slip of the fingers for; fields such as line and later are none."""
+    turned = [known for known in _READERS if sorted(known) == sorted(name)]
+    return next(iter(turned or difflib.get_close_matches(name, _READERS, 1, 0.85)), None)
 
 
 def _number(text: str) -> bool:

@@ -120,13 +120,13 @@ class Streams:
             ranges = await work(partial(house.pages.ranges, query, opened, own=rendering.encoded(query.form)))
             headers["X-After"] = await work(partial(ends, ranges))
             pieces = _rendered(house.pages.everything(query, ranges), form)
-            squeeze = zlib.compressobj(5, wbits=31) if gzip else None
-            if squeeze is not None:
+            if gzip:
                 headers["Content-Encoding"] = "gzip"
+                pieces = _squeezed(pieces)
             answer = answers.Answer(request, 200, headers, None)
             async with answers.cut_off(request):
                 await answer.begin()
-                while not answer.silent and (data := await work(partial(_next, pieces, squeeze))):
+                while not answer.silent and (data := await work(partial(next, pieces, b""))):
                     await answer.write(data)
                 return await answer.end()
         raise answers.TooSlow
@@ -236,13 +236,12 @@ def _rendered(pieces: Iterator[list[Entry]], form: Rendering) -> Iterator[bytes]
         yield form.foot
 
 
-def _next(pieces: Iterator[bytes], squeeze: zlib._Compress | None) -> bytes:
-    """Give the next data to be sent, nothing at the end."""
+def _squeezed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    squeeze = zlib.compressobj(5, wbits=31)
     for data in pieces:
-        squeezed = squeeze.compress(data) if squeeze is not None else data
-        if squeezed:
-            return squeezed
-    return squeeze.flush() if squeeze is not None else b""
+        if squeezed := squeeze.compress(data):
+            yield squeezed
+    yield squeeze.flush()
 
 
 def _where(request: web.BaseRequest, query: Query, page: Page) -> dict[str, str]:
