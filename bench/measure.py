@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,11 +72,42 @@ def timed(command: Sequence[str], out: str, size: int) -> dict[str, float]:
         wall = time.perf_counter() - began
     if process.poll() is not None and os.path.getsize(out) < size:
         raise SystemExit(f"{command} ended early with {process.returncode}")
-    usage = (process.cpu_times(), peak(process.pid)) if process.poll() is None else None
-    process.kill()
+    return {"wall": wall, **(_ended(process) if process.poll() is None else {"cpu": float("nan"), "rss": float("nan")})}
+
+
+def timed_when_ready(command: Sequence[str], log: str, out: str, size: int) -> dict[str, float]:
+    """Time a follower that runs already, when the file is put under its path: the interpreter's start left out."""
+    path = f"{log}.later"
+    with open(out, "wb") as file:
+        process = psutil.Popen([*command, path], stdout=file, stderr=subprocess.PIPE)
+    wait_for(process, b'"watching"')
+    threading.Thread(target=process.stderr.read, daemon=True).start()
+    began = time.perf_counter()
+    os.link(log, path)
+    while os.path.getsize(out) < size:
+        time.sleep(0.001)
+    wall = time.perf_counter() - began
+    os.unlink(path)
+    return {"wall": wall, **_ended(process)}
+
+
+def wait_for(process: psutil.Popen, event: bytes) -> None:
+    """Read what a process says until it says this."""
+    for line in process.stderr:
+        if event in line:
+            return
+    raise SystemExit(f"the process ended before it said {event!r}")
+
+
+def _ended(process: psutil.Popen) -> dict[str, float]:
+    """End a process with the workers it has; give the CPU seconds and the largest resident sets of all together."""
+    every = [process, *process.children(recursive=True)]
+    usage = {"cpu": sum(each.cpu_times().user + each.cpu_times().system for each in every),
+             "rss": sum(peak(each.pid) for each in every), "processes": len(every)}  # fmt: skip
+    for each in every:
+        each.kill()
     process.wait()
-    cpu = usage[0].user + usage[0].system if usage else float("nan")
-    return {"wall": wall, "cpu": cpu, "rss": usage[1] if usage else float("nan")}
+    return usage
 
 
 def peak(pid: int) -> float:

@@ -45,7 +45,7 @@ def throughput() -> None:
             {
                 "GNU tail -n +1 -F": lambda: measure.timed(["tail", "-n", "+1", "-F", log], out, size),
                 "log-tailer": lambda: measure.timed([*TAILER, log], out, size),
-                "log-tailer, ready": lambda: _after_start(log, out, size),
+                "log-tailer, ready": lambda: measure.timed_when_ready(TAILER, log, out, size),
                 "log-tailer --label name": lambda: measure.timed([*TAILER, "--label", "name", log], out, label_size),
                 "log-tailer --format json": lambda: measure.timed([*TAILER, "--format", "json", log], out, json_size),
             }
@@ -74,32 +74,6 @@ def _size(directory: str, command: list[str]) -> int:
     with open(out, "wb") as file:
         subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True)
     return os.path.getsize(out)
-
-
-def _after_start(log: str, out: str, size: int) -> dict[str, float]:
-    """Time a tailer that runs already, when the file is moved under its path: the interpreter's start left out."""
-    path = f"{log}.later"
-    with open(out, "wb") as file:
-        process = psutil.Popen([*TAILER, path], stdout=file, stderr=subprocess.PIPE)
-    _wait_for(process, b'"watching"')
-    threading.Thread(target=process.stderr.read, daemon=True).start()
-    began = time.perf_counter()
-    os.link(log, path)
-    while os.path.getsize(out) < size:
-        time.sleep(0.001)
-    wall = time.perf_counter() - began
-    cpu, rss = process.cpu_times(), measure.peak(process.pid)
-    process.kill()
-    process.wait()
-    os.unlink(path)
-    return {"wall": wall, "cpu": cpu.user + cpu.system, "rss": rss}
-
-
-def _wait_for(process: psutil.Popen, event: bytes) -> None:
-    for line in process.stderr:
-        if event in line:
-            return
-    raise SystemExit(f"the process ended before it said {event!r}")
 
 
 def forward() -> None:
@@ -185,7 +159,7 @@ def idle() -> None:
                     file.write("a line\n")
             admin = ["--admin", "127.0.0.1:0"] if count == 100 else []
             process = psutil.Popen([*TAILER, *admin, directory], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            _wait_for(process, b'"watching"')
+            measure.wait_for(process, b'"watching"')
             threading.Thread(target=process.stderr.read, daemon=True).start()
             time.sleep(5)
             before, began = process.cpu_times(), time.monotonic()
