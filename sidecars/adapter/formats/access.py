@@ -142,14 +142,14 @@ HAPROXY = (
         r"(?:<[0-9]{1,3}>)?+(?P<time>[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}|[0-9T:.+-]{19,35}Z?) (?:(?P<host>[^ \r\n:]++) )?"
         r"(?P<process>haproxy)\[(?P<pid>{INT})\]: (?P<message>{REST})",
     ),
-    Row("haproxy", r"\[(?P<level>[A-Z]{4,9})\] +(?:\([0-9]++\) +)?: (?P<message>{REST})"),
+    Row("haproxy", r"\[(?P<level>[A-Z]{4,9})\] ++(?:\([0-9]++\) ++)?: (?P<message>{REST})"),
     Row("haproxy", r"(?P<message>(?:Proxy|Server|backend|Stopping|Pausing|Connect from) {REST})"),
 )
 
 UVICORN = (
     Row(
         "uvicorn",
-        r'(?P<level>[A-Z]{4,8}): +(?P<client>[^ \r\n]{1,64}):(?P<client_port>{INT}) - "(?P<method>[A-Z]{1,20}+) '
+        r'(?P<level>[A-Z]{4,8}): ++(?P<client>[^ \r\n]{1,64}):(?P<client_port>{INT}) - "(?P<method>[A-Z]{1,20}+) '
         r'(?P<path>[^ "\r\n]++) (?P<protocol>HTTP/[0-9.]{1,5}+)" (?P<status>{INT})(?: [A-Za-z \'-]*+)?',
     ),
     Row("uvicorn", r"(?P<level>[A-Z]{4,8}): {5}+(?P<message>{REST})", head=r"[A-Z]{4,8}: {2,5}"),

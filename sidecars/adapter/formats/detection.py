@@ -15,7 +15,7 @@ from sidecars.adapter.table import Format, Segment, Unparsed
 # Enough lines to tell.
 _LINES = 400
 # Less of a file is no proof of a format.
-_ENOUGH = 0.6
+_ENOUGH = 0.5
 # Where so few lines begin a record, it is by chance.
 _FEWEST = 0.02
 

@@ -23,10 +23,11 @@ def pairs(text: bytes) -> Record:
     for key, equals, quoted, bare in _PAIR.findall(text):
         name = key.decode("utf-8", "replace")
         value = _value(equals, quoted, bare)
-        if name in record:
-            before = record[name]
-            value = [*before, value] if isinstance(before, list) else [before, value]
-        record[name] = value
+        before = record.get(name)
+        if isinstance(before, list):
+            before.append(value)
+        else:
+            record[name] = [before, value] if name in record else value
     return record
 
 

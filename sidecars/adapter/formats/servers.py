@@ -96,10 +96,10 @@ MYSQL_SLOW = (
     Row(
         "mysql-slow",
         r"(?:# Time: (?P<time>[^\r\n]++)\r?\n)(?:# User@Host: (?P<user>[^ \[\r\n]*+)\[[^\]\r\n]*+\] @ (?P<host>[^ \[\r\n]*+) ?"
-        r"\[(?P<client>[^\]\r\n]*+)\](?: +Id: +(?P<connection>{INT}))?[^\r\n]*+\r?\n)?"
+        r"\[(?P<client>[^\]\r\n]*+)\](?: ++Id: ++(?P<connection>{INT}))?[^\r\n]*+\r?\n)?"
         r"(?:# Thread_id: (?P<thread>[0-9]++)[^\r\n]*+\r?\n)?"
-        r"(?:# Query_time: (?P<duration>{NUM}) +Lock_time: (?P<lock_duration>{NUM}) +Rows_sent: (?P<rows_sent>{INT})"
-        r" +Rows_examined: (?P<rows_examined>{INT})[^\r\n]*+\r?\n)?(?:# [^\r\n]*+\r?\n)*+(?:use (?P<database>[^;\r\n]++);\r?\n)?"
+        r"(?:# Query_time: (?P<duration>{NUM}) ++Lock_time: (?P<lock_duration>{NUM}) ++Rows_sent: (?P<rows_sent>{INT})"
+        r" ++Rows_examined: (?P<rows_examined>{INT})[^\r\n]*+\r?\n)?(?:# [^\r\n]*+\r?\n)*+(?:use (?P<database>[^;\r\n]++);\r?\n)?"
         r"(?:SET timestamp=[0-9]++;\r?\n)?(?P<message>{REST})",
         head=r"# Time: ",
     ),
