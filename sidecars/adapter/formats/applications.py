@@ -40,7 +40,7 @@ PYTHON = tuple(
         # %(asctime)s - %(name)s - %(levelname)s - %(message)s
         rf"(?P<time>{{ISO}}) ++- ++(?P<logger>[^\r\n ]++) ++- ++(?P<level>{_PYTHON_LEVEL}) ++- ++(?P<message>{{REST}})",
         # logging.BASIC_FORMAT
-        rf"(?P<level>{_PYTHON_LEVEL}):(?P<logger>[^:\r\n]++):(?P<message>{{REST}})",
+        rf"(?P<level>{_PYTHON_LEVEL}):(?P<logger>[^: \r\n]++):(?P<message>{{REST}})",
         # Flask, Celery
         rf"\[(?P<time>{{ISO}})\] (?P<level>{_PYTHON_LEVEL}) in (?P<module>[^: \r\n]++): (?P<message>{{REST}})",
         rf"\[(?P<time>{{ISO}}): (?P<level>{_PYTHON_LEVEL})/(?P<process>[^\]\r\n]++)\] (?P<message>{{REST}})",

@@ -69,14 +69,17 @@ POSTGRES = (
 
 # redis' serverLogRaw: a process' role is X sentinel, C child, S replica, M master.
 _REDIS_LEVELS = {b".": "debug", b"-": "info", b"*": "notice", b"#": "warning"}
+_REDIS_HEAD = r"[0-9]{1,10}+:(?:[XCSM] [0-9]{2} |signal-handler )"
 REDIS = (
     Row(
         "redis",
         r"(?P<pid>{INT}):(?P<role>[XCSM]) (?P<time>[0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8}\.[0-9]{3}) (?P<level>[.*#-])"
         r" (?P<message>{REST})",
         {"level": _REDIS_LEVELS.get},
-        head=r"[0-9]{1,10}+:[XCSM] [0-9]{2} ",
+        head=_REDIS_HEAD,
     ),
+    # serverLogFromHandler cannot write a date.
+    Row("redis", r"(?P<pid>{INT}):signal-handler \((?P<time>[0-9]{1,19})\) (?P<message>{REST})", head=_REDIS_HEAD),
 )
 
 _MYSQL_TIME = (
