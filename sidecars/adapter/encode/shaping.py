@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sidecars.adapter.encode.redaction import Redactor, redactor
 from sidecars.adapter.encode.values import text
 from sidecars.adapter.table import Record, Segment
 from sidecars.core.errors import WrongSettings
 from sidecars.core.follow.identity import printable
+
+if TYPE_CHECKING:
+    from sidecars.adapter.encode.redaction import Redactor
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _VARIABLES = {"pod": "POD_NAME", "namespace": "POD_NAMESPACE", "node": "NODE_NAME"}
@@ -74,7 +76,7 @@ class Shaping:
         }
         self._adds = _adds(settings.add, self._pod)
         self._names_file = _many_files(settings)
-        self._redactor: Redactor | None = redactor(settings.redact, settings.redact_pattern)
+        self._redactor = _redactor(settings)
         self._known: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
 
     @property
@@ -146,6 +148,14 @@ class Shaping:
     def redacted(self, text: str) -> str:
         """Black out what is to be in a text."""
         return text if self._redactor is None else self._redactor.text(text)
+
+
+def _redactor(settings: Wanted) -> Redactor | None:
+    if not settings.redact and not settings.redact_pattern:
+        return None
+    from sidecars.adapter.encode.redaction import redactor  # its patterns take a while to compile
+
+    return redactor(settings.redact, settings.redact_pattern)
 
 
 def _named(name: str, flag: str) -> str:

@@ -15,7 +15,7 @@ from sidecars.adapter.table import LEVELS, Field, Json, Objects, Record, Segment
 
 # Other tests share the machine: an example may take long, and there are many tests with some.
 few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-many = hypothesis.settings(few, max_examples=150)
+many = hypothesis.settings(few, max_examples=90)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.ecs import split_trace
 from sidecars.adapter.encode.ecs_table import Documents
 from sidecars.adapter.encode.instants import nanoseconds
-from sidecars.adapter.table import Objects, Record, Segment, Table
+from sidecars.adapter.table import Field, Objects, Record, Segment, Table
 from tests.unit.adapter.encode.samples import FIELDS, SEGMENTS, SHAPES, few, many, settings, shaping, tables
 
 TIME = "2026-11-23T06:00:00.25Z"
@@ -20,7 +20,13 @@ TIME = "2026-11-23T06:00:00.25Z"
 def documents(*segments: Segment, **given: object) -> list[dict[str, Any]]:
     data = b"".join(encoder(settings(**given), "ecs").encode(segments, "/logs/a.log"))
     assert data.endswith(b"\n") or not data
-    return [json.loads(line) for line in data.decode().split("\n")[:-1]]
+    return [json.loads(line, object_pairs_hook=once) for line in data.decode().split("\n")[:-1]]
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of members none of which comes twice."""
+    assert len({name for name, _ in pairs}) == len(pairs)
+    return dict(pairs)
 
 
 def document(record: Record, line: bytes = b"raw", **given: object) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def test_a_table_says_what_its_records_say(table: Table, shape: dict[str, object
 
 def test_a_table_of_an_access_log_is_not_made_by_records() -> None:
     names = ("time", "client", "user", "path", "referrer", "status", "duration")
-    cells = [[b"1", b"2"], [b"::1", b"-"], [b"", b"joe"], [b"/a?b", b"/c"], [b"", b""], [b"1", b"2"], [b"0.5", b""]]
+    cells = [[b"1", b"2"], [b"::1", b"-"], [b"", b"joe"], [b"/a?b", b"/c"], [b"r", b""], [b"1", b"2"], [b"0.5", b""]]
     table = Table([FIELDS[name] for name in names], cells, [b'a "b"', b"c"], True)
     made = Documents(shaping(pod_name="web-0")).encode(table, "x")
     assert json.loads(made.split(b"\n")[1]) == {
@@ -127,6 +133,12 @@ def test_a_table_of_an_access_log_is_not_made_by_records() -> None:
         "http": {"response": {"status_code": 2}},
         "kubernetes": {"pod": {"name": "web-0"}},
     }
+
+
+def test_two_fields_with_one_label_are_no_object_with_a_name_twice() -> None:
+    fields = [FIELDS["time"], Field("a.b"), Field("a_b")]
+    (only,) = documents(Table(fields, [[b"1"], [b"x"], [b"y"]], [b"line"], True))
+    assert only["labels"] == {"a_b": "y"}
 
 
 def timeless(made: list[dict[str, Any]]) -> list[dict[str, Any]]:

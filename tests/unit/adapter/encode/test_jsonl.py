@@ -96,3 +96,19 @@ def test_bytes_that_are_not_utf_8_become_replacement_characters() -> None:
 def test_fields_keep_their_order_and_added_ones_come_last() -> None:
     table = Table([Field("b"), Field("a")], [[b"1"], [b"2"]], [b""], True)
     assert encoded(table, add=("c=3",), rename=("b=z",)) == b'{"z":"1","a":"2","c":"3"}\n'
+
+
+def test_a_column_that_is_nearly_the_same_keeps_what_is_not() -> None:
+    table = Table([Field("a")], [[b"x", b"y", b"x", b"x", b"x"]], [b""] * 5, True)
+    assert [record["a"] for record in read(encoded(table))] == ["x", "y", "x", "x", "x"]
+
+
+@pytest.mark.parametrize("cell", [b"\x01", b"\n", b"\t", b"\x1b[0m", b"\\", b'"', "\u2028".encode()])
+def test_a_cell_that_needs_an_escape_gets_it(cell: bytes) -> None:
+    table = Table([Field("a"), Field("b")], [[cell, b"c"], [b"b", b"b"]], [b""] * 2, False)
+    assert read(encoded(table)) == [{"a": cell.decode(), "b": "b"}, {"a": "c", "b": "b"}]
+
+
+def test_of_two_fields_with_one_name_the_last_is_taken() -> None:
+    table = Table([Field("a"), Field("b")], [[b"1", b"2"], [b"", b"4"]], [b""] * 2, True)
+    assert read(encoded(table, rename=("a=b",))) == [{"b": "1"}, {"b": "4"}]
