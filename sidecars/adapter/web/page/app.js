@@ -55,7 +55,9 @@ async function begin(position = "") {
     later = fresh?.later ?? false;
     history = later;
     waiting = []; overflow = false; unseen = 0; failure = "";
+    const { selected: chosen, opened } = list;
     settle(!position);
+    if (chosen && !position) again(chosen, opened);
     if (position && old.entries.length) {
       list.select(old.entries.at(-1), false);
       list.reveal(old.entries.at(-1), true);
@@ -66,6 +68,14 @@ async function begin(position = "") {
   } catch (error) {
     failed(error, mine.signal);
   }
+}
+
+// A line that was chosen stays so, though it was loaded anew.
+function again(chosen, opened) {
+  const twin = view.findLast(entry => entry.at === chosen.at && entry.raw === chosen.raw);
+  if (!twin) return;
+  list.select(twin);
+  if (opened) list.open(twin);
 }
 
 const around = (position, asked, signal) => Promise.all([
