@@ -122,8 +122,8 @@ class Settings(Common, frozen=True, kw_only=True):
         Help("Add a field; {file}, {name}, {pod}, {namespace} and {node} are put in.", SHAPE, "FIELD=VALUE"),
     ] = ()
     redact: Annotated[
-        tuple[Literal["email", "ip", "token"], ...],
-        Help("Black out what looks like this, wherever it stands.", SHAPE, "email|ip|token"),
+        tuple[str, ...],
+        Help("Black out what looks like this, wherever it stands: email, ip, token.", SHAPE, "KIND"),
     ] = ()
     redact_pattern: Annotated[tuple[str, ...], Help("Black out what this matches.", SHAPE, "REGEX")] = ()
 

@@ -72,9 +72,14 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\
 def redactor(kinds: Sequence[str], patterns: Sequence[str]) -> Redactor | None:
     """Give what blacks out these kinds (email, ip, token) and what these patterns match; None for nothing at all.
 
-    Raises WrongSettings for a pattern that is none, or that matches what is empty.
+    A text may name several kinds, with commas. Raises WrongSettings for an unknown kind, and for a pattern that is none
+    or that matches what is empty.
     """
-    return Redactor(frozenset(kinds), [_compiled(text) for text in patterns]) if kinds or patterns else None
+    words = [word.strip() for text in kinds for word in text.split(",")]
+    for word in words:
+        if word not in _SUBS:
+            raise WrongSettings(f"--redact is {word!r}, expected email, ip or token")
+    return Redactor(frozenset(words), [_compiled(text) for text in patterns]) if words or patterns else None
 
 
 def _compiled(text: str) -> re.Pattern[str]:

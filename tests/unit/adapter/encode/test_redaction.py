@@ -90,6 +90,10 @@ def test_secrets_are_blacked_out(text: str, after: str) -> None:
     assert redacted(text, "token") == after
 
 
+def test_one_flag_may_name_several_kinds() -> None:
+    assert redacted("joe@x.org 10.0.0.1", "email,ip") == "*** ***"
+
+
 def test_own_patterns_are_blacked_out() -> None:
     assert shaping(redact_pattern=(r"\bcard-\d+", "x{3}")).redacted("card-12 xxx xx") == "*** *** xx"
 

@@ -69,6 +69,7 @@ def test_a_raw_line_does_not_tell_what_was_dropped() -> None:
         ({"add": ("a",)}, "--add is 'a', expected FIELD=VALUE"),
         ({"add": ("a={pod}",)}, "POD_NAME is not set"),
         ({"add": ("a={host}",)}, r"holds \{host\}, expected"),
+        ({"redact": ("email,mail",)}, "--redact is 'mail', expected email, ip or token"),
         ({"redact_pattern": ("(",)}, "--redact-pattern is '\\('"),
         ({"redact_pattern": ("a*",)}, "matches the empty text"),
     ],
