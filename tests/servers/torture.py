@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import json
 import os
 import random
@@ -23,9 +24,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-KINDS = ("rename", "burst", "later", "symlink", "delete", "copytruncate")
+KINDS = ("rename", "burst", "later", "symlink", "delete", "copytruncate", "compress")
 # Where a killed process can find everything again once it is back: the rotated files outlive its absence.
-SURVIVING = ("rename", "burst", "later", "symlink", "copytruncate")
+SURVIVING = ("rename", "burst", "later", "symlink", "copytruncate", "compress")
 TAILER = [sys.executable, "-m", "sidecars.tailer"]
 RECEIVER = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "forward_receiver.py")]
 FAULTS = ("close_before_record", "close_before_ack", "ack_then_close", "wrong_ack", "late_ack", "no_ack", "stall",
@@ -93,6 +94,21 @@ class Writer:
             if os.path.exists(stale):
                 os.unlink(stale)
         os.close(old)
+        if self.kind == "compress":
+            self._compress()
+
+    def _compress(self) -> None:
+        """Compress what was rotated, now or, as with delaycompress, at the next rotation; by gzip, zstd, or itself."""
+        count = self.dice.choice((0, 1, 1, 2))
+        wanted, self.aside = (self.aside, []) if count == 1 else (self.aside[:-1], self.aside[-1:])
+        for path in wanted if count else ():
+            if self.dice.random() < 0.3:
+                with open(path, "rb") as file, gzip.open(path + ".gz", "wb", 1) as archive:
+                    shutil.copyfileobj(file, archive)
+                os.unlink(path)
+            else:
+                program = ["gzip"] if self.dice.random() < 0.5 else ["zstd", "-q", "--rm"]
+                subprocess.run([*program, path], check=True)
 
     def _shift(self) -> None:
         os.rename(self.path, self._aside())
@@ -104,7 +120,7 @@ class Writer:
     def _aside(self) -> str:
         """Give the name to rotate to, after making room for it: numbers that shift as logrotate's, or a counter."""
         self.generation += 1
-        if self.keep > 100:
+        if self.keep > 100 or self.kind == "compress":
             self.aside.append(f"{self.path}-{self.generation:06}")
             return self.aside[-1]
         for number in range(self.keep, 1, -1):

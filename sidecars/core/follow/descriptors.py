@@ -65,7 +65,9 @@ class Descriptors:
             return True
         if self.reopen(file, file.path):
             return True
-        return any(self.reopen(file, path) for path, _ in Names().of(file.path, file.real))
+        names = Names()
+        entries = names.packed(file.path, file.real) if file.packed else names.of(file.path, file.real)
+        return any(self.reopen(file, path) for path, _ in entries)
 
     def reopen(self, file: File, path: str) -> bool:
         """Open a closed file under this path, if it is the same file still."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -140,6 +140,9 @@ class File:
         self.behind_since: float | None = None
         self.rotated_at: float | None = None
 
+    # Compressed: an Archive.
+    packed: ClassVar[bool] = False
+
     @property
     def identity(self) -> tuple[int, int]:
         """Device and inode: who it is while it exists and this process runs."""
@@ -164,6 +167,10 @@ class File:
         self.head = head_of(self.fd)
         self.parted = partial
         self.acked = Acked(offset, self.tail, self.head, partial, self.generation)
+
+    def unchanged(self, status: os.stat_result) -> bool:
+        """Tell whether a stat of this inode says that it is as it was when it was last looked at."""
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.modified)
 
     def look(self) -> None:
         """Take the size and the time of the last change from the open file."""
@@ -198,12 +205,16 @@ class File:
         cut = self._checked(buffer, kept, cut)
         if cut == kept:
             raise Truncated
-        complete = buffer[cut - 1] == 10
         if self.head.size < HEAD_BYTES:
             self._extend_head(buffer, kept, cut)
+        return self._given(view, kept, cut, count == kept + room)
+
+    def _given(self, view: memoryview, kept: int, cut: int, full: bool) -> Batch:
+        """Make a batch of what was cut, and go on behind it."""
+        complete = view[cut - 1] == 10
         batch = Batch(self, view[kept:cut], self.offset, complete)
         self.offset, self.tail, self.parted, self.read_at = batch.end, batch.tail, not complete, batch.read_at
-        self.overlong = not complete and count == kept + room
+        self.overlong = not complete and full
         self.held_since, self.force, self.force_line = None, False, False
         if self.behind_since is None:
             self.behind_since = batch.read_at

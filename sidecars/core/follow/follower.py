@@ -119,6 +119,7 @@ class Follower:
         file = self._tracker.registry.files.get((status.st_dev, status.st_ino))
         return (
             file is not None
+            and not file.packed
             and file.rotated_at is not None
             and file.acked is not None
             and file.acked.generation == file.generation
@@ -257,7 +258,7 @@ class Follower:
 
     def _end_when_quiet(self) -> None:
         turns = self._tracker.turns
-        if self._quiet is None or turns:
+        if self._quiet is None or turns or turns.pending:
             return
         quiet = time.monotonic() - max(self._tracker.grown_at, self._drained_at)
         if quiet >= self._quiet and not self._tracker.list_again(at_once=True):

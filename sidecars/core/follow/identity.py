@@ -73,6 +73,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     partial        the offset lies inside a line
     modified       the file's mtime in nanoseconds when it was last looked at
     real           where symlinks led, if the path was or passed one
+    done           the file is gone from there; compressed, its content may be met again
     """
 
     path: str
@@ -86,6 +87,7 @@ class Position(msgspec.Struct, frozen=True, omit_defaults=True):
     modified: int
     partial: bool = False
     real: str = ""
+    done: bool = False
 
 
 def same_content(fd: int, position: Position) -> bool:

@@ -12,8 +12,10 @@ from sidecars.core.follow.identity import Position, printable
 from sidecars.core.follow.join import Lines, Records
 from sidecars.core.log import log
 
-# How many contents that a truncation ended are remembered per path, to know late copies of them.
+# How many contents that a truncation ended are remembered per path, to know late copies of them; and how many of
+# rotated files that are delivered and forgotten, to know what is made of them by compression.
 _CONTENTS = 4
+_DELIVERED = 8
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source:
-    """Files to follow together: their paths, where to begin in those there at the very first start, their records."""
+    """Files to follow together: their paths, where to begin in those there at the very first start, their records.
+
+    decompress  a path that names a .gz or .zst file exactly means what is in it
+    """
 
     def __init__(
         self,
@@ -55,9 +60,11 @@ class Source:
         exclude: tuple[str, ...] = (),
         from_end: bool = False,
         records: Records | None = None,
+        decompress: bool = False,
     ) -> None:
         self.patterns = Patterns(paths, exclude)
         self.from_end = from_end
+        self.decompress = decompress
         self.records = records or Lines()
 
 
@@ -68,12 +75,14 @@ class Lane:
     files     what is to be read, oldest first; the last may be the one under the path now
     current   the file under the path now
     since     nanoseconds: what was begun before is known, or none of ours
+    delivered positions at the ends of rotated files that are not known by inode any more
     contents  positions in contents of the current file that a truncation ended
     """
 
     __slots__ = (
         "contents",
         "current",
+        "delivered",
         "directory_modified",
         "files",
         "gone_since",
@@ -94,6 +103,7 @@ class Lane:
         self.files: list[File] = []  # a list: a deque of none takes 600 bytes, for each of 10,000 paths
         self.current: File | None = None
         self.contents: tuple[Position, ...] = ()
+        self.delivered: tuple[Position, ...] = ()
         self.gone_since: float | None = None
         self.directory_modified = 0
         self.trouble: str | None = None
@@ -130,6 +140,10 @@ class Lane:
         """Put a file that grew, or that comes before the others, at their head again."""
         if file not in self.files:
             self.files.insert(0, file)
+
+    def leave(self, position: Position) -> None:
+        """Remember how far a rotated file was delivered that is known by its inode no longer."""
+        self.delivered = (*self.delivered, msgspec.structs.replace(position, done=True))[-_DELIVERED:]
 
     def ended(self, content: Position) -> None:
         """Remember how far a content was read that a truncation ended: a late copy of it is then known."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from sidecars.core.follow import compressed
 from sidecars.core.follow.find import COMPRESSED, rotated
 
 Entry = tuple[str, os.stat_result]
@@ -36,46 +37,68 @@ def _shape(name: str) -> str:
     return re.sub(r"\d+", "0", name)
 
 
+class _Listed:
+    """Some names in a directory, by what they may be rotated from. `original` is a name before it was compressed."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, str]] = []
+        self._asked = 0
+        self._index: dict[str, list[str]] = {}
+
+    def rotated(self, base: str) -> list[str]:
+        """Give those that rotation may have made of this name, and what was compressed under it."""
+        self._asked += 1
+        if self._asked <= _DIRECT:
+            return [
+                name
+                for name, original in self.names
+                if rotated(base, original) or (original == base and original != name)
+            ]
+        if not self._index:
+            for name, original in self.names:
+                for each in dict.fromkeys(_bases(original) if original == name else (original, *_bases(original))):
+                    self._index.setdefault(each, []).append(name)
+        return self._index.get(base, [])
+
+    def alike(self, shape: str) -> list[str]:
+        """Give those of this shape."""
+        return [name for name, original in self.names if _shape(original) == shape]
+
+
 class _Directory:
     """The names in a directory, as they were when it was first asked for, and their stats, taken once each."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._names: list[str] = []
-        self._asked = 0
-        self._index: dict[str, list[str]] = {}
-        self._found: dict[tuple[bool, str], dict[int, Entry]] = {}
+        self._plain, self._packed = _Listed(), _Listed()
+        self._found: dict[tuple[str, bool, bool], dict[int, Entry]] = {}
         with contextlib.suppress(OSError):
-            self._names = [name for name in os.listdir(path or ".") if not name.endswith(COMPRESSED)]
+            for name in os.listdir(path or "."):
+                if not name.endswith(COMPRESSED):
+                    self._plain.names.append((name, name))
+                elif ending := compressed.suffix(name):
+                    self._packed.names.append((name, name.removesuffix(ending)))
 
-    def rotated(self, base: str) -> dict[int, Entry]:
-        """Give what may be rotated from this name, by inode."""
-        return self._entries((False, base), self._rotated)
+    def rotated(self, base: str, *, packed: bool = False) -> dict[int, Entry]:
+        """Give what may be rotated from this name, by inode; packed: what was compressed of that, or of this name."""
+        return self._entries((base, packed, False))
 
-    def alike(self, shape: str) -> dict[int, Entry]:
+    def alike(self, shape: str, *, packed: bool = False) -> dict[int, Entry]:
         """Give what has this name but for its numbers, by inode."""
-        return self._entries((True, shape), lambda wanted: [name for name in self._names if _shape(name) == wanted])
+        return self._entries((shape, packed, True))
 
-    def _entries(self, key: tuple[bool, str], names: Callable[[str], list[str]]) -> dict[int, Entry]:
+    def _entries(self, key: tuple[str, bool, bool]) -> dict[int, Entry]:
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = {}
-            for name in names(key[1]):
+            wanted, packed, alike = key
+            listed = self._packed if packed else self._plain
+            for name in listed.alike(wanted) if alike else listed.rotated(wanted):
                 with contextlib.suppress(OSError):
                     path = os.path.join(self._path, name)
                     status = os.stat(path)
                     found[status.st_ino] = (path, status)
         return found
-
-    def _rotated(self, base: str) -> list[str]:
-        self._asked += 1
-        if self._asked <= _DIRECT:
-            return [name for name in self._names if rotated(base, name)]
-        if not self._index:
-            for name in self._names:
-                for each in dict.fromkeys(_bases(name)):
-                    self._index.setdefault(each, []).append(name)
-        return self._index.get(base, [])
 
 
 class Names:
@@ -98,14 +121,21 @@ class Names:
         """Give that one of them which has this inode."""
         return next((some[inode] for some in self._some(path, real) if inode in some), None)
 
-    def _some(self, path: str, real: str) -> Iterator[dict[int, Entry]]:
+    def packed(self, path: str, real: str = "") -> list[Entry]:
+        """Give the compressed files that may be of what was under `path`, or of what symlinks led to, with stats."""
+        found: dict[int, Entry] = {}
+        for some in self._some(path, real, packed=True):
+            found |= some
+        return list(found.values())
+
+    def _some(self, path: str, real: str, *, packed: bool = False) -> Iterator[dict[int, Entry]]:
         target = real or os.path.realpath(path)
         for place in dict.fromkeys((path, target)):
             directory, base = os.path.split(place)
             listing = self._listed(directory)
-            yield listing.rotated(base)
+            yield listing.rotated(base, packed=packed)
             if place == target != os.path.abspath(path):
-                yield listing.alike(_shape(base))
+                yield listing.alike(_shape(base), packed=packed)
 
     def _listed(self, directory: str) -> _Directory:
         listing = self._directories.get(directory)

@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Iterator
 
+import msgspec
+
 from sidecars.core.follow import metrics, succession
 from sidecars.core.follow.file import File
 from sidecars.core.follow.identity import Position, printable
@@ -13,10 +15,13 @@ from sidecars.core.follow.lane import Lane
 from sidecars.core.follow.names import Names, bases
 from sidecars.core.follow.registry import Registry
 from sidecars.core.follow.turns import Turns
+from sidecars.core.follow.unpacking import Unpacking
 from sidecars.core.log import log
 
 # A listing may overlook a name that is given while it is read; while files are rotated, so many are made.
 _LISTINGS = 3
+# File systems take times from a clock that ticks, and some compressors copy whole seconds only.
+_CLOCK_NS = 2_000_000_000
 
 
 class Remembered:
@@ -26,7 +31,11 @@ class Remembered:
         self._by_inode: dict[int, list[Position]] = {}
         self._by_path: dict[str, list[Position]] = {}
         self._of_path: dict[str, list[Position]] = {}
+        self._done: dict[str, list[Position]] = {}
         for position in positions:
+            if position.done:
+                self._done.setdefault(position.path, []).append(position)
+                continue
             self._of_path.setdefault(position.path, []).append(position)
             self._by_inode.setdefault(position.inode, []).append(position)
             self._by_path.setdefault(position.path, []).append(position)
@@ -35,6 +44,10 @@ class Remembered:
     def paths(self) -> list[str]:
         """The paths that were followed."""
         return list(self._by_path)
+
+    def done(self, path: str) -> tuple[Position, ...]:
+        """Give the ends of what was delivered under this path and forgotten."""
+        return tuple(self._done.get(printable(path), ()))
 
     def of(self, file: File) -> Position | None:
         """Give the position of this inode, once."""
@@ -67,6 +80,7 @@ class Predecessors:
     def __init__(self, lanes: dict[str, Lane], registry: Registry, output: str) -> None:
         self.remembered = Remembered([])
         self.turns: Turns
+        self.unpacking = Unpacking(lanes, registry, output)
         self._lanes = lanes
         self._registry = registry
         self._known = succession.Known(registry.holds_open, registry.knows)
@@ -123,12 +137,52 @@ class Predecessors:
             if not positions:
                 return
             names = Names()
-        # Only the last one is looked for by its content: of the others, all that is known is that they are gone.
-        position = positions[-1]
+        *earlier, position = positions
+        for each in positions:
+            lane.leave(each)
+        for each in earlier:
+            self._unpack(lane, each, current, names)
+        # Only the last one is looked for by its content: of the others, all that is known is that they are gone, or
+        # what is in compressed files.
         if current is not None and current.acked is None and succession.same_file_elsewhere(current, position):
             current.start_at(position.offset, position.partial)
-        else:
+        elif not self._unpack(lane, position, current, names):
             self._recover(lane, position, current)
+
+    def _unpack(self, lane: Lane, position: Position, before: File | None, names: Names) -> bool:
+        """Read on in the compressed file that a content is in now; False if there is none."""
+        if not position.offset and not position.head_bytes:
+            # Nothing was read of it: what was begun since then, and is not known, is unread. `missed` finds it.
+            begun = min(position.born or position.modified, position.modified)
+            lane.since = min(lane.since, begun - _CLOCK_NS)
+            return any(status.st_mtime_ns > lane.since for _, status in names.packed(lane.path, position.real))
+        found, archive = self.unpacking.rest(lane, position, names)
+        if archive is not None:
+            self._say_found(lane, archive)
+            self._insert(lane, archive, before)
+        return found
+
+    def unpack(self, lane: Lane, file: File) -> bool:
+        """Put what was compressed of a file that is gone in front of it; False if there is nothing."""
+        if file.packed or file.offset >= file.size:
+            return False
+        names = Names()
+        found = self._unpack(lane, file.read_position(), file, names)
+        if found and not file.offset and not file.head.size:
+            found = self._missed_archives(lane, file, names)
+        if found:
+            file.size = file.offset
+        return found
+
+    def _say_found(self, lane: Lane, file: File) -> None:
+        log.info(
+            "rotated file found",
+            path=printable(lane.path),
+            inode=file.inode,
+            compressed=file.packed,
+            offset=file.offset,
+            output=self._output,
+        )
 
     def _found(self, lane: Lane, position: Position, names: Names) -> bool:
         file = succession.moved(lane.path, position, names)
@@ -146,7 +200,7 @@ class Predecessors:
     def missed(self, lane: Lane, before: File | None = None) -> bool:
         """Read what came under this path and was rotated away unseen, before the given file; False if there is none."""
         limit = before if before is not None and before.real else None
-        found = False
+        found, first = False, before
         for file in succession.missed(lane.path, lane.since, limit, self._known, self._listed()):
             if any(succession.begins_like(file, content) for content in lane.contents):
                 self._settle(lane, file)
@@ -154,11 +208,18 @@ class Predecessors:
             if self.is_ignored(file) or self._is_copy(lane, file):
                 file.close()
                 continue
-            log.info("rotated file found", path=printable(lane.path), inode=file.inode, output=self._output)
+            self._say_found(lane, file)
             self._insert(lane, file, before)
             self.place(lane, file)
-            found = True
-        return found
+            first, found = first if found else file, True
+        return self._missed_archives(lane, first, self._listed()) or found
+
+    def _missed_archives(self, lane: Lane, before: File | None, names: Names) -> bool:
+        archives = self.unpacking.missed(lane, names)
+        for archive in archives:
+            self._say_found(lane, archive)
+            self._insert(lane, archive, before)
+        return bool(archives)
 
     def _is_copy(self, lane: Lane, file: File) -> bool:
         """Tell whether a file was copied from one of this path: one that is there now, or was cut since it was read."""
@@ -199,6 +260,7 @@ class Predecessors:
         """Drop what was noted of copies that are too old to be met again."""
         settled = min((lane.since for lane in self._lanes.values()), default=0)
         self._copies = {identity: born for identity, born in self._copies.items() if born > settled}
+        self.unpacking.forget()
 
     def _recover(self, lane: Lane, position: Position, before: File | None) -> None:
         """Read the rest of a content that is no longer in its file from the copy that was made of it."""
@@ -206,6 +268,8 @@ class Predecessors:
         copy = succession.copy(lane.path, position, self._known, self._listed())
         if copy is not None:
             self._insert(lane, copy, before)
+            return
+        if self._unpack(lane, position, before, self._listed()):
             return
         log.warning(
             "rotated file is gone; what was written to it after this offset was not delivered, if anything was",
@@ -219,13 +283,18 @@ class Predecessors:
         metrics.TRUNCATIONS.labels(self._output).inc()
         file.look()
         read, unread = file.read_position(), file.cut
-        copy = None
+        copied = False
+        copy: File | None = None
         if read.offset:
             lane.ended(read)
             copy = self._copy(lane, file, read)
         else:
             self._copies.clear()  # a copy of what was never read is all there is of it
-        lost = unread if copy is None else 0
+            if copy is None:
+                # Its time, if that was copied, is from before the cut.
+                cut = msgspec.structs.replace(read, modified=lane.since)
+                copied, copy = self.unpacking.rest(lane, cut, Names(), wait=False)
+        lost = 0 if copied or copy is not None else unread
         metrics.LOST_BYTES.labels(self._output).inc(lost)
         hole = file.restart()
         metrics.HOLE_BYTES.labels(self._output).inc(hole)
@@ -270,4 +339,4 @@ def _is_under_path(lane: Lane, file: File) -> bool:
 
 def _was_cut(file: File) -> bool:
     """Tell whether a file no longer has the content that was read from it; the next read of it will notice."""
-    return file.open and file.offset > 0 and not succession.holds(file, file.read_position())
+    return not file.packed and file.open and file.offset > 0 and not succession.holds(file, file.read_position())

@@ -28,6 +28,7 @@ class Registry:
         stale = self.files.get(file.identity)
         if stale is not None and stale is not file:
             self.descriptors.close(stale)
+            _leave(stale)
         self.files[file.identity] = file
         if file.real:
             self._targets[file.real] = file.path
@@ -52,8 +53,7 @@ class Registry:
         """Tell whether a stat is of this file. A closed one's inode may have been given to another since it changed."""
         if file.identity != (status.st_dev, status.st_ino):
             return False
-        unchanged = (status.st_size, status.st_mtime_ns) == (file.size, file.modified)
-        return file.open or unchanged or self.is_still(file, path)
+        return file.open or file.unchanged(status) or self.is_still(file, path)
 
     def knows(self, file: File) -> bool:
         """Tell whether this open file is one of those, and not a new one with an inode of theirs."""
@@ -74,6 +74,14 @@ class Registry:
         for identity in self.files.keys() - used:
             file = self.files[identity]
             if (file.born or file.modified) <= file.lane.since:
+                _leave(file)
                 self.descriptors.close(file)
                 self._targets.pop(file.real, None)
                 del self.files[identity]
+
+
+def _leave(file: File) -> None:
+    """Let its lane remember what was delivered of a file that is known by its inode no longer."""
+    acked = file.acked
+    if acked is not None and acked.generation == file.generation and acked.offset:
+        file.lane.leave(file.position())

@@ -91,7 +91,12 @@ def is_inode_of(file: File, position: Position) -> bool:
 
 def holds(file: File, position: Position) -> bool:
     """Tell whether an open file has the content that this position is in, at least up to its offset."""
-    return file.open and same_content(file.fd, position) and os.fstat(file.fd).st_size >= position.offset
+    return (
+        not file.packed
+        and file.open
+        and same_content(file.fd, position)
+        and os.fstat(file.fd).st_size >= position.offset
+    )
 
 
 def begins_like(file: File, content: Position) -> bool:

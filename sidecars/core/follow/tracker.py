@@ -8,8 +8,10 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from sidecars.core.follow import metrics
+from sidecars.core.follow import compressed, metrics
+from sidecars.core.follow.archive import Archive
 from sidecars.core.follow.checkpoint import Document
 from sidecars.core.follow.file import File, open_file
 from sidecars.core.follow.identity import Position
@@ -37,7 +39,7 @@ class Tracker:
         self.lanes: dict[str, Lane] = {}
         self.registry = Registry(options.open_files)
         self.predecessors = Predecessors(self.lanes, self.registry, output)
-        self.turns = Turns(options, self.registry.descriptors, self._restart, output)
+        self.turns = Turns(options, self.registry.descriptors, self, output)
         self.predecessors.turns = self.turns
         self.grown_at = time.monotonic()
         self._options = options
@@ -95,6 +97,7 @@ class Tracker:
         lane = self.lanes.get(path)
         if lane is None:
             lane = self.lanes[path] = Lane(path, source, literal, self._scanned)
+            lane.delivered = self.predecessors.remembered.done(path)
         return lane
 
     def _look_at(self, lane: Lane) -> None:
@@ -122,7 +125,7 @@ class Tracker:
         if lane.trouble and os.access(lane.path, os.R_OK):
             lane.trouble = None
             self.turns.resume(file)
-        if (status.st_size, status.st_mtime_ns) == (file.size, file.modified):
+        if file.unchanged(status):
             return
         if status.st_size != file.size:
             self.grown_at = time.monotonic()
@@ -190,6 +193,8 @@ class Tracker:
 
     def _adopted(self, lane: Lane) -> File | None:
         """Open the file under a path that is not known yet; None while it is a copy that is being made."""
+        if lane.literal and lane.source.decompress and compressed.readable(compressed.suffix(lane.path)):
+            return self._adopted_archive(lane)
         file = File(lane.path, open_file(lane.path))
         file.lane = lane
         if not self._starting and self.predecessors.is_shadow(file):
@@ -201,9 +206,25 @@ class Tracker:
             file.start_at(file.size)
         return file
 
-    def _restart(self, lane: Lane, file: File) -> None:
+    def _adopted_archive(self, lane: Lane) -> Archive:
+        archive = Archive(lane.path, open_file(lane.path), compressed.suffix(lane.path))
+        archive.lane = lane
+        archive.resumed = self.predecessors.remembered.of(archive)
+        self.registry.add(archive)
+        return archive
+
+    def restart(self, lane: Lane, file: File) -> None:
+        """Begin a truncated file anew, after what copies still hold of its old contents."""
         self.predecessors.restart(lane, file)
         self._list_again(lane)
+
+    def unpack(self, lane: Lane, file: File) -> bool:
+        """Put what was compressed of a file that is gone in front of it; False if there is nothing."""
+        return self.predecessors.unpack(lane, file)
+
+    def settle(self, lane: Lane, archive: Archive) -> None:
+        """Decide on an archive that was not whole when it was met, if it is now."""
+        self.predecessors.unpacking.settle(lane, archive)
 
     def _list_again(self, lane: Lane) -> None:
         if not self._starting:
@@ -246,4 +267,5 @@ class Tracker:
 
     def positions(self) -> Iterator[Position]:
         """Give what a checkpoint keeps. To be called between two looks; the iterator may be used in another thread."""
-        return (file.position() for file in list(self.registry.files.values()))
+        done = [position for lane in self.lanes.values() for position in lane.delivered]
+        return chain((file.position() for file in list(self.registry.files.values())), done)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 from sidecars.core.follow import metrics
+from sidecars.core.follow.archive import Archive
+from sidecars.core.follow.compressed import Damaged, Unfinished
 from sidecars.core.follow.descriptors import Descriptors
 from sidecars.core.follow.file import Batch, File, Truncated
 from sidecars.core.follow.identity import TAIL_BYTES, printable
@@ -15,6 +17,21 @@ from sidecars.core.log import log
 BATCH_BYTES = 1 << 20
 # How long a file that is inside a line longer than a batch keeps its turn without growing.
 _TURN_SECONDS = 5.0
+# What uncompresses takes memory, and starts at a file's beginning: so many are read at a time, to their ends.
+_ARCHIVES = 2
+
+
+class Past(Protocol):
+    """What is to be done when a file is no longer what it was."""
+
+    def restart(self, lane: Lane, file: File) -> None:
+        """Begin a truncated file anew, after what copies still hold of its old contents."""
+
+    def unpack(self, lane: Lane, file: File) -> bool:
+        """Put what was compressed of a file that is gone in front of it; False if there is nothing."""
+
+    def settle(self, lane: Lane, archive: Archive) -> None:
+        """Decide on an archive that was not whole when it was met, if it is now."""
 
 
 class Turns:
@@ -24,25 +41,29 @@ class Turns:
     ended       all of it was given out
     lingering   rotated files that were read to their end: late writers may still add to them
     held        files whose last line, or last joined record, has not ended
+    pending     archives that are not whole yet
     """
 
     def __init__(
         self,
         options: Options,
         descriptors: Descriptors,
-        restart: Callable[[Lane, File], None],
+        past: Past,
         output: str,
     ) -> None:
         self.finish = options.once
         self.ended = False
         self.room = BATCH_BYTES
         self.lingering: dict[File, tuple[float, int]] = {}
+        self.pending: dict[File, Archive] = {}
+        self._unpacking: dict[File, Archive] = {}
+        self._waiting: dict[Lane, None] = {}
         self._held: dict[File, None] = {}
         self._ready: dict[Lane, None] = {}
         self._options = options
         self._settled = int(options.settled * 1e9)
         self._descriptors = descriptors
-        self._restart = restart
+        self._past = past
         self._output = output
         self._lost = metrics.LOST_BYTES.labels(output)
         # The consumer has one batch while the next is read into the other.
@@ -54,7 +75,7 @@ class Turns:
     @property
     def tending(self) -> bool:
         """Whether time alone may bring something: a rotated file let go, a held line sent, a turn given up."""
-        return bool(self.lingering or self._ready or self._any_timed())
+        return bool(self.lingering or self._ready or self.pending or self._any_timed())
 
     def _any_timed(self) -> bool:
         if self._options.partial_timeout is not None:
@@ -84,7 +105,7 @@ class Turns:
                 if lane.files and self._keeps_turn(lane.files[0]):
                     return None
                 del self._ready[lane]
-            if self.finish and not self._force_rest():
+            if self.finish and not self._force_rest() and not self.pending:
                 self.ended = True
             if not self._ready:
                 self._ready = {}  # a dict that held 10,000 lanes keeps their room
@@ -106,42 +127,94 @@ class Turns:
             try:
                 batch = self._read_file(lane, file)
             except Truncated:
-                self._restart(lane, file)
+                self._past.restart(lane, file)
                 continue
             except OSError as error:
+                self._finished(file)
                 lane.cannot_read(error.strerror or str(error), self._output)
                 return None
+            if lane.files[0] is not file:
+                continue  # what was compressed of it has taken its place
             if batch is not None:
                 self._held.pop(file, None)
                 return batch
-            if file.held_since is not None:
-                self._held[file] = None
-            if file is lane.current:
-                # All of the past is read, but for what a listing has overlooked in the last seconds.
-                lane.since = max(lane.since, time.time_ns() - self._settled)
+            if not self._next_file(lane, file):
                 return None
-            lane.files.pop(0)
-            self.lingering[file] = (time.monotonic(), file.size)
         return None
+
+    def _next_file(self, lane: Lane, file: File) -> bool:
+        """Be done with a file of which nothing can go out now, unless it is the last, or has to be waited for."""
+        if file in self.pending or lane in self._waiting:
+            return False
+        if file.held_since is not None:
+            self._held[file] = None
+        self._finished(file)
+        if file is lane.current:
+            # All of the past is read, but for what a listing has overlooked in the last seconds.
+            lane.since = max(lane.since, time.time_ns() - self._settled)
+            return False
+        lane.files.pop(0)
+        self.lingering[file] = (time.monotonic(), file.size)
+        return True
 
     def _read_file(self, lane: Lane, file: File) -> Batch | None:
         if not self._descriptors.ensure(file):
-            self._gone(file)
+            if not self._past.unpack(lane, file):
+                self._gone(file, "file was removed before it was read")
             return None
+        if isinstance(file, Archive):
+            return self._read_archive(lane, file)
         if file.written_until:
             metrics.HOLE_BYTES.labels(self._output).inc(file.skip_hole())
+        return self._batch(lane, file)
+
+    def _batch(self, lane: Lane, file: File) -> Batch | None:
         batch = file.read(self._buffers[0], self.room, lane.records)
         if batch is not None:
             self._buffers.reverse()
         return batch
 
-    def _gone(self, file: File) -> None:
+    def _read_archive(self, lane: Lane, archive: Archive) -> Batch | None:
+        if not archive.whole:
+            self.pending.pop(archive, None)
+            self._past.settle(lane, archive)
+            if not archive.whole:
+                self.pending[archive] = archive
+                return None
+        if not self._has_room(archive):
+            self._waiting[lane] = None
+            return None
+        try:
+            return self._batch(lane, archive)
+        except (Damaged, Unfinished):
+            self._gone(archive, "rotated file was damaged before it was read")
+            return None
+
+    def _has_room(self, archive: Archive) -> bool:
+        for other in list(self._unpacking.values()):
+            if other.lane.files[:1] != [other]:  # another has come before it
+                other.pause()
+                del self._unpacking[other]
+        if archive not in self._unpacking and len(self._unpacking) >= _ARCHIVES:
+            return False
+        self._unpacking[archive] = archive
+        return True
+
+    def _finished(self, file: File) -> None:
+        """Let the next archive be read, if this was one."""
+        if file in self._unpacking:
+            del self._unpacking[file]
+            waiting, self._waiting = self._waiting, {}
+            for lane in waiting:
+                self.give(lane)
+
+    def _gone(self, file: File, event: str) -> None:
         lost = max(0, file.size - file.offset)
         file.size = file.offset
         if lost:
             self._lost.inc(lost)
             path = printable(file.path)
-            log.error("file was removed before it was read", path=path, lost_bytes=lost, output=self._output)
+            log.error(event, path=path, lost_bytes=lost, output=self._output)
 
     def tend(self) -> None:
         """Do what is due: read late lines of rotated files, let rotated files go, send held lines."""
@@ -157,6 +230,8 @@ class Turns:
                     self.resume(file)
                 else:
                     self._let_go(file)
+        for archive in [archive for archive in self.pending.values() if archive.rests()]:
+            self.give(archive.lane)
         self._send_held(now)
 
     def _let_go(self, file: File) -> None:

@@ -572,6 +572,7 @@ def test_a_thousand_rotations_leave_nothing_behind(log: Path) -> None:
                 append(log, b"on and on\n")
                 expected += b"on and on\n"
                 await stream.receive(expected)
-            assert len(list(tracker.positions())) == 1
+            assert sum(not position.done for position in tracker.positions()) == 1
+            assert len(list(tracker.positions())) <= 1 + 8
 
     run(scenario())
