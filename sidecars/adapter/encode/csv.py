@@ -24,7 +24,7 @@ class Encoder:
 
     def __init__(self, settings: Settings, shaping: Shaping) -> None:
         self._shaping = shaping
-        self._columns = list(dict.fromkeys(settings.columns))
+        self._columns = list(dict.fromkeys(word.strip() for words in settings.columns for word in words.split(",")))
         self.headed = False
 
     def encode(self, segments: Sequence[Segment], origin: str) -> list[bytes]:

@@ -56,7 +56,7 @@ class Shaping:
     """What becomes of the fields. Raises WrongSettings for a wrong --rename, --drop, --add or --redact-pattern.
 
     renames   new names by old ones; all take place at once, so that two fields can change names
-    drops     fields left out, by the names they have after that
+    drops     fields left out, by the names they have after that; one text may name several, with commas
 
     What --add names replaces a field of the record. `pod`, `namespace` and `node`, where their variables are set, and
     `file`, where more than one file may be read, are only added to records that do not have a field of that name.
@@ -64,7 +64,7 @@ class Shaping:
 
     def __init__(self, settings: Wanted) -> None:
         self.renames = _renames(settings.rename)
-        self.drops = frozenset(_named(name, "--drop") for name in settings.drop)
+        self.drops = frozenset(_named(name.strip(), "--drop") for names in settings.drop for name in names.split(","))
         self._pod = {
             name: value
             for name, value in (

@@ -75,7 +75,7 @@ def test_csv_reads_back(segments: list[Segment], shape: dict[str, object]) -> No
 
 
 def test_csv_has_the_columns_asked_for_and_one_header() -> None:
-    encode = encoder(settings(columns=("b", "a", "none")), "csv").encode
+    encode = encoder(settings(columns=("b,a", "none")), "csv").encode
     segment = Objects([{"a": 1, "b": 'x,"y"'}, {"b": "l\r\nm"}], [b"", b""])
     assert encode([segment], "x") == [b'b,a,none\n"x,""y""",1,\n"l\r\nm",,\n']
     assert encode([segment], "x") == [b'"x,""y""",1,\n"l\r\nm",,\n']

@@ -20,6 +20,10 @@ def test_fields_are_renamed_then_dropped_then_added() -> None:
     assert shaped(record, rename=("a=x",), drop=("x", "b"), add=("b=new",)) == {"c": 3, "b": "new"}
 
 
+def test_one_flag_may_drop_several_fields() -> None:
+    assert shaped({"a": 1, "b": 2, "c": 3}, drop=("a, b",)) == {"c": 3}
+
+
 def test_two_fields_can_change_names() -> None:
     assert shaped({"a": 1, "b": 2}, rename=("a=b", "b=a")) == {"b": 1, "a": 2}
 
