@@ -99,11 +99,6 @@ class Setting(msgspec.Struct, frozen=True):
         return sequence(self.kind)
 
     @property
-    def choices(self) -> bool:
-        """It is a list of words of which there are a few, so that a comma in a flag is none of a word's."""
-        return self.many and get_origin(element(self.kind)) is Literal
-
-    @property
     def variables(self) -> tuple[str, ...]:
         """The variables it is read from."""
         if not self.variable:

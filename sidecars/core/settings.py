@@ -182,14 +182,9 @@ def elements(text: str, place: Place) -> object:
 
 
 def from_flag(setting: Setting, texts: list[str] | None) -> dict[str, Any]:
-    """Read what a setting's flag gave, or the arguments.
-
-    Each time is one element of a list, which may hold commas; where there are only a few words, commas part them.
-    """
+    """Read what a setting's flag gave, or the arguments; each time is one element of a list, which may hold commas."""
     if not texts:
         return {}
-    if setting.choices:
-        texts = [word.strip() for text in texts for word in text.split(",")]
     place = Place(setting.flag or setting.help.metavar)
     if setting.secret:
         return {setting.name: secret_file(texts[-1], place)}

@@ -42,7 +42,6 @@ class Settings(Common, frozen=True, kw_only=True):
     chunk_size: Annotated[Bytes | None, Help("When to end a chunk.")] = None
     tag: Annotated[list[str], Help("A tag.")] = msgspec.field(default_factory=list)
     ports: Annotated[tuple[int, ...], Help("Some ports.")] = ()
-    hide: Annotated[tuple[Literal["email", "ip"], ...], Help("What to hide.")] = ()
     ratio: Annotated[float, Help("A ratio.")] = 0.5
     verify: Annotated[bool, Help("Verify.")] = True
     secret_key: Annotated[Secret | None, Help("The key.")] = None
@@ -74,9 +73,6 @@ def config(folder: Path, text: str, name: str = "app.yaml") -> str:
         ([], {}, "chunk_age", 60.0),
         (["--chunk-age", "5m"], {}, "chunk_age", 300.0),
         (["--chunk-age=5m"], {}, "chunk_age", 300.0),
-        (["--hide", "email,ip"], {}, "hide", ("email", "ip")),
-        (["--hide=email", "--hide", "ip"], {}, "hide", ("email", "ip")),
-        ([], {"APP_HIDE": "email,ip"}, "hide", ("email", "ip")),
         (["--chunk-age=5m", "--chunk-age", "1h"], {}, "chunk_age", 3600.0),
         ([], {"APP_CHUNK_AGE": "90"}, "chunk_age", 90.0),
         ([], {"APP_CHUNK_AGE": "90\n"}, "chunk_age", 90.0),
