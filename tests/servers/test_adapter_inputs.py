@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import functools
 import logging
@@ -258,10 +259,13 @@ async def test_writers_of_a_fifo_come_and_go(tmp_path):
     os.mkfifo(path)
     async with Taken(paths=(path,)) as taken:
         expected = b""
+        descriptors = 0
         for number in range(20):
             expected += b"line %d\n" % number
-            await asyncio.to_thread(write_file, path, b"line %d" % number + b"\n" * (number % 2))
+            await write_fifo(path, b"line %d" % number + b"\n" * (number % 2))
             await taken.until_read(expected, path)
+            descriptors = descriptors or len(os.listdir("/proc/self/fd"))
+        await taken.until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
         with open(path, "wb") as fifo, writer(fifo) as process:
             await taken.until_read(expected + LINES, path)
             assert process.wait(PATIENCE) == 0
@@ -269,9 +273,21 @@ async def test_writers_of_a_fifo_come_and_go(tmp_path):
     assert taken.most <= LIMIT
 
 
-def write_file(path: str, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
+async def write_fifo(path: str, data: bytes) -> None:
+    """Write as soon as somebody reads."""
+    async with asyncio.timeout(PATIENCE):
+        while (descriptor := fifo_for_writing(path)) is None:
+            await asyncio.sleep(0.002)
+    os.write(descriptor, data)
+    os.close(descriptor)
+
+
+def fifo_for_writing(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        assert error.errno == errno.ENXIO
+        return None
 
 
 @in_loop
@@ -279,11 +295,11 @@ async def test_a_path_may_become_a_fifo_and_the_fifo_another(tmp_path):
     path = str(tmp_path / "fifo")
     async with Taken(paths=(path,)) as taken:
         os.mkfifo(path)
-        await asyncio.to_thread(write_file, path, b"one\n")
+        await write_fifo(path, b"one\n")
         await taken.until_read(b"one\n", path)
         os.unlink(path)
         os.mkfifo(path)
-        await asyncio.to_thread(write_file, path, b"two\n")
+        await write_fifo(path, b"two\n")
         await taken.until_read(b"one\ntwo\n", path)
 
 
@@ -292,7 +308,7 @@ async def test_once_a_fifo_ends_with_its_first_writer(tmp_path):
     path = str(tmp_path / "fifo")
     os.mkfifo(path)
     async with Taken(paths=(path,), once=True) as taken:
-        await asyncio.to_thread(write_file, path, b"one\ntwo")
+        await write_fifo(path, b"one\ntwo")
         await taken.ended()
     assert taken.read(path) == b"one\ntwo\n"
 
@@ -454,6 +470,7 @@ async def test_a_client_that_has_ended_its_half_is_read_to_the_end():
             client.sendall(b"12 <1>begun")
             client.shutdown(socket.SHUT_WR)
             await taken.until_read(b"<1>begun\n")
+            client.settimeout(PATIENCE)
             assert await asyncio.to_thread(client.recv, 1) == b""
 
 
@@ -473,6 +490,7 @@ async def test_one_connection_more_takes_the_place_of_the_quietest():
                 each.sendall(b"<1>busy\n")
             await taken.until(lambda: taken.read().count(b"busy") == len(clients) - 1)
             late = stack.enter_context(socket.create_connection(("127.0.0.1", taken.ports[0])))
+            clients[1].settimeout(PATIENCE)
             assert await asyncio.to_thread(clients[1].recv, 1) == b""
             late.sendall(b"<1>late\n")
             clients[0].sendall(b"<1>still\n")
@@ -514,6 +532,15 @@ async def test_the_socket_of_a_dead_process_is_replaced_and_that_of_a_living_one
             client.sendto(b"<1>" + b"x" * 100_000, str(path))
         await taken.until_read(b"<1>" + b"x" * 100_000 + b"\n")
     assert not path.exists()
+
+
+@in_loop
+async def test_the_stream_socket_of_a_living_process_is_not_replaced(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as living:
+        living.bind(f"{tmp_path}/log")
+        living.listen()
+        with pytest.raises(WrongSettings, match="Address already in use"):
+            await Taken(syslog=(f"unix://{tmp_path}/log",)).inputs.open()
 
 
 @in_loop

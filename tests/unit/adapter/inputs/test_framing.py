@@ -66,6 +66,14 @@ def test_a_message_longer_than_a_mebibyte_becomes_several_and_is_never_held_whol
     assert longest <= LONGEST
 
 
+def test_newlines_in_a_long_counted_message_end_nothing():
+    text = b"<1>" + (b"x" * 999 + b"\n") * 2600
+    stream = b"%d %b<2>next\n" % (len(text), text)
+    framing = Framing()
+    lines = b"".join(framing.take(stream[begin : begin + 65536]) for begin in range(0, len(stream), 65536))
+    assert [len(line) for line in lines.splitlines()] == [LONGEST, LONGEST, len(text) - 2 * LONGEST - 1, 7]
+
+
 def test_what_has_gone_out_early_is_not_counted_again():
     framing = Framing()
     assert framing.take(b"10 <1>abc") == b""
