@@ -65,22 +65,26 @@ class Encoder:
     def _json(self, segment: Json, origin: str) -> bytes | None:
         """Give the lines as they are, or with the new fields put before each line's last brace."""
         always, otherwise = self._shaping.added(origin)
-        names = [*self._shaping.renames, *self._shaping.drops, *always, *otherwise]
-        if not all(name in segment.absent or _nowhere(name, segment.data) for name in names):
+        if not all(name in segment.absent or _nowhere(name, segment.data) for name in self._shaping.names):
             return None
         data = segment.data if segment.data.endswith(b"\n") or not segment.data else segment.data + b"\n"
         added = always | otherwise
         if not added:
             return data
-        if _EMPTY_OBJECT.search(data):
-            return None
-        if data.count(b"}\n") != segment.count:
-            data = _TRAILING.sub(b"\n", data)
-        if data.count(b"}\n") != data.count(b"\n"):
-            return None
-        return data.replace(b"}\n", b"," + dumps(added)[1:] + b"\n")
+        return _spliced(data, segment.count, dumps(added)[1:])
+
+
+def _spliced(data: bytes, count: int, added: bytes) -> bytes | None:
+    """Put members, with the brace after them, in the place of each line's last brace; None where a line has none."""
+    if _EMPTY_OBJECT.search(data):
+        return None
+    # Splitting and joining is twice as fast here as replacing.
+    lines = data.split(b"}\n")
+    if len(lines) != count + 1:
+        lines = _TRAILING.sub(b"\n", data).split(b"}\n")
+    return (b",%b\n" % added).join(lines) if len(lines) == count + 1 and not lines[-1] else None
 
 
 def _nowhere(name: str, data: bytes) -> bool:
     """Say whether no object can have the name: it stands nowhere, and nothing in the lines is escaped."""
-    return dumps(name) not in data and b"\\u" not in data
+    return dumps(name) not in data and (b"\\" not in data or b"\\u" not in data)

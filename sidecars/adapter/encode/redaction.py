@@ -24,6 +24,9 @@ _EMAIL = re.compile(
 # What looks like a version of four numbers goes too: a forgotten address is worse.
 _IPV4 = re.compile(r"[0-9](?<![0-9].)(?<![0-9]\..)[0-9]{0,2}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9])")
 
+# It begins with what is rare, so that a text without addresses is soon known.
+_DOTTED = re.compile(r"\.(?<=[0-9]\.)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+
 _WORD = "[0-9A-Fa-f]{1,4}+"
 _IPV6 = re.compile(
     rf"(?<![0-9A-Za-z])(?:(?:{_WORD}:){{6}}(?:{_WORD}:{_WORD}|{_IPV4.pattern})"
@@ -120,7 +123,7 @@ def _without_emails(text: str) -> str:
 def _without_addresses(text: str) -> str:
     if "::" in text or _COLONS.search(text):
         text = _IPV6.sub(BLACK, text)
-    return _IPV4.sub(BLACK, text) if text.count(".") > 2 else text
+    return _IPV4.sub(BLACK, text) if _DOTTED.search(text) else text
 
 
 _SUBS: dict[str, Callable[[str], str]] = {

@@ -58,6 +58,8 @@ class Shaping:
     renames   new names by old ones; all take place at once, so that two fields can change names
     drops     fields left out, by the names they have after that; one text may name several, with commas
 
+    names     the fields of a record that anything is done about: JSON in which none of them is needs no decoding
+
     What --add names replaces a field of the record. `pod`, `namespace` and `node`, where their variables are set, and
     `file`, where more than one file may be read, are only added to records that do not have a field of that name.
     """
@@ -76,13 +78,9 @@ class Shaping:
         }
         self._adds = _adds(settings.add, self._pod)
         self._names_file = _many_files(settings)
+        self.names = frozenset((*self.renames, *self.drops, *self._adds, *self._pod, *["file"] * self._names_file))
         self._redactor = _redactor(settings)
         self._known: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
-
-    @property
-    def renaming(self) -> bool:
-        """Whether fields get other names or are left out."""
-        return bool(self.renames or self.drops)
 
     def name(self, name: str) -> str | None:
         """Give the name that a field has afterwards; None when it is left out."""

@@ -14,8 +14,8 @@ from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import LEVELS, Field, Json, Objects, Record, Segment, Table, Unparsed
 
 # Other tests share the machine: an example may take long, and there are many tests with some.
-few = hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-many = hypothesis.settings(few, max_examples=90)
+few = hypothesis.settings(max_examples=30, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+many = hypothesis.settings(few, max_examples=70)
 
 
 @functools.cache
