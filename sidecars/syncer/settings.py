@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from sidecars.core.settings import READY, Address, Admin, Common, Help, Part, Secret
+import msgspec
+
+from sidecars.core.settings import READY, Address, Admin, Common, Help, Secret
 from sidecars.syncer.units import Duration
 
 PROG = "git-syncer"
@@ -14,13 +16,13 @@ WHAT, WHERE, WHEN, ACCESS = "What to sync", "Where to", "When", "Access"
 HOOKS, DOORS, GIT, REPOSITORIES = "Hooks", "What is served", "How git is run", "Several repositories"
 
 
-class Credential(Part, frozen=True):
+class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """A username and a password for a URL, as one object of --credential."""
 
-    url: Annotated[str, Help("What it is for.")]
-    username: Annotated[str, Help("The user.")] = ""
-    password: Annotated[str, Help("The password.")] = ""
-    password_file: Annotated[str, Help("The file with the password.", metavar="PATH")] = ""
+    url: str = ""
+    username: str = ""
+    password: str = ""
+    password_file: str = ""
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -65,7 +67,7 @@ class Settings(Common, frozen=True, kw_only=True):
     username: Annotated[str, Help("The user for --repo.", ACCESS)] = ""
     password: Annotated[Secret | None, Help("The user's password.", ACCESS, none="")] = None
     credential: Annotated[
-        tuple[Credential, ...], Help("Credentials for other URLs: a JSON object or a list.", ACCESS)
+        tuple[str, ...], Help("Credentials for other URLs: a JSON object or a list of them.", ACCESS, "JSON")
     ] = ()
     askpass_url: Annotated[
         str, Help("Where to ask for username= and password= lines before each sync.", ACCESS, "URL")
@@ -123,3 +125,7 @@ class Settings(Common, frozen=True, kw_only=True):
 
     admin: Admin = Address(":9104")
     ready_when: Annotated[Literal["started", "fresh"], READY] = "started"
+
+    def credentials(self) -> tuple[Credential, ...]:
+        """Give what --credential says. Raises ValueError for a text that is none."""
+        return tuple(msgspec.json.decode(text, type=Credential) for text in self.credential)
