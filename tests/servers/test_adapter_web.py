@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,27 @@ def test_after_a_truncation_a_cursor_begins_anew(served, written):
     path.write_bytes(record(7) + record(8) + record(9))
     assert served.get(f"/logs?file={path.name}&after={after}").numbers == [7, 8, 9]
     assert served.get(f"/logs?file={path.name}&before={after}").status == 410
+
+
+def test_a_poller_misses_nothing_of_a_rotation(served, ten):
+    after = served.get(f"/logs?file={ten.name}&tail=1").headers["X-After"]
+    append(ten, record(11) + record(12))
+    os.rename(ten, f"{ten}.1")
+    append(ten, record(13))
+    found: list[int] = []
+    for _ in range(3):
+        reply = served.get(f"/logs?file={ten.name}&after={after}")
+        found += reply.numbers
+        after = reply.headers["X-After"]
+    assert found == [11, 12, 13]
+    os.unlink(f"{ten}.1")
+
+
+def test_calls_at_the_same_time_do_not_mix(served, written):
+    path = written(b"".join(map(record, range(2000))))
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(lambda _: served.get(f"/logs?file={path.name}").numbers, range(8)))
+    assert replies == [list(range(2000))] * 8
 
 
 def test_several_files_are_one_log_in_the_order_of_time(only, tmp_path):

@@ -6,17 +6,14 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from sidecars.adapter.table import Format
+from sidecars.adapter.web.cursor import Place, key
 from sidecars.adapter.web.refusal import Refusal, shown
 from sidecars.adapter.web.scans import HEAD_BYTES, Reader
 from sidecars.adapter.web.sieve import Shaped
 from sidecars.adapter.web.sources import Origins, Shelf, Source
 from sidecars.core.follow.identity import printable
-
-if TYPE_CHECKING:
-    from sidecars.adapter.web.cursor import Place
 
 # So many files are read together; of more, those that changed last.
 MOST_FILES = 32
@@ -74,13 +71,26 @@ class Catalogue:
         return self._origins.by_path.get(path) or self.shelf.open(path)
 
     @contextlib.contextmanager
-    def opened(self, paths: list[str]) -> Iterator[list[Source]]:
-        """Open those of the paths that can be, until the block ends."""
+    def opened(self, paths: list[str], after: dict[bytes, Place] | None = None) -> Iterator[list[Source]]:
+        """Open those of the paths that can be, until the block ends; what is to be read on from a cursor, there."""
         with contextlib.ExitStack() as stack:
-            sources = [source for source in map(self.open, paths) if source is not None]
-            for source in sources:
+            sources = [self._open_after(path, (after or {}).get(key(path))) for path in paths]
+            opened = [source for source in sources if source is not None]
+            for source in opened:
                 stack.callback(source.close)
-            yield sources
+            yield opened
+
+    def _open_after(self, path: str, place: Place | None) -> Source | None:
+        """Open a path, or what was there before a rotation while there is more of that after the place."""
+        source = self.open(path)
+        if source is None or place is None or source.inode == place.inode:
+            return source
+        before = self.rotated(path, place)
+        if before is None:
+            return source
+        kept, other = (before, source) if before.size() > place.offset else (source, before)
+        other.close()
+        return kept
 
     def format_of(self, source: Source) -> Format:
         """Give the format of a source, by its first lines."""
@@ -92,7 +102,7 @@ class Catalogue:
         return Reader(source, self.format_of(source), self._shaping, own=own)
 
     def rotated(self, path: str, place: Place) -> Source | None:
-        """Open the file that was under a path when a place was noted, if it lies beside it under a rotated name."""
+        """Open what was under a path when a place was noted, by that path, if it lies beside it by a rotated name."""
         directory, name = os.path.split(path)
         try:
             with os.scandir(directory or ".") as entries:
@@ -105,7 +115,7 @@ class Catalogue:
                 ]
         except OSError:
             return None
-        return self.shelf.open(found[0]) if found else None
+        return self.shelf.open(found[0], path) if found else None
 
 
 def _modified(path: str) -> float:

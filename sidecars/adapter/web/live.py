@@ -7,8 +7,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
 from sidecars.adapter.web import blocks, cursor, sources
 from sidecars.adapter.web.catalogue import Catalogue
 from sidecars.adapter.web.cursor import Place
@@ -88,7 +86,7 @@ class Tail:
         self.moved = False
         self._catalogue = catalogue
         self._own = own
-        self._place = place
+        self.place = place
         self._reader: Reader | None = None
         self._changed = 0.0
         self._size = -1
@@ -102,12 +100,12 @@ class Tail:
             source = old
         self._begin(source)
         if source is not None and sources.holds(source, place):
-            self._place = place
+            self.place = place
 
     def _begin(self, source: Source | None) -> None:
         self.close()
         self.source, self._size = source, -1
-        self._place = sources.place(source, source.begin) if source else None
+        self.place = sources.place(source, source.begin) if source else None
 
     def close(self) -> None:
         """Let go of the file."""
@@ -115,19 +113,9 @@ class Tail:
             self.source.close()
         self.source = self._reader = None
 
-    @property
-    def place(self) -> Place | None:
-        """Where it is, in terms of the path that is followed."""
-        if self._place is None:
-            return None
-        return msgspec.structs.replace(self._place, key=cursor.key(self.path))
-
     def at(self, entry: Entry) -> str:
         """Give the cursor after an entry of this file alone."""
-        if self.source is None:
-            return ""
-        place = sources.place(self.source, entry.end)
-        return cursor.encode([msgspec.structs.replace(place, key=cursor.key(self.path))])
+        return cursor.encode([sources.place(self.source, entry.end)]) if self.source is not None else ""
 
     def step(self) -> list[Entry]:
         """Read what there is to read now, up to a block of it."""
@@ -135,14 +123,14 @@ class Tail:
         self.holding = self.moved = False
         if self.source is None:
             self._begin(self._catalogue.open(self.path))
-        source, place = self.source, self._place
+        source, place = self.source, self.place
         if source is None or place is None:
             return []
         size = source.size()
         if size != self._size:
             self._size, self._changed = size, now
         if not sources.holds(source, place):
-            self._place = place = sources.place(source, source.begin)
+            self.place = place = sources.place(source, source.begin)
         late = now - self._changed >= _LINGER_SECONDS
         if place.offset < size:
             return self._read(source, place.offset, size, late)
@@ -175,7 +163,7 @@ class Tail:
             self.holding = self._replaced(source) or b"\n" in data
             return []
         self.moved = True
-        self._place = sources.place(source, start + cut)
+        self.place = sources.place(source, start + cut)
         return self._reader.parse(start, data[:cut])
 
     def _cut(self, records: join.Records, data: bytes, late: bool) -> int:
@@ -193,7 +181,7 @@ class Following:
         self._catalogue = catalogue
         self._sieve = sieve
         self._named = catalogue.named(name) if name is not None else None
-        self._places = places
+        self.places = places
         self._own = own
         self.tails: dict[str, Tail] = {}
 
@@ -201,7 +189,7 @@ class Following:
         """Read a block of each file that has grown; `moved` tells whether there was any. In a thread."""
         for path in self._named or self._catalogue.named(None):
             if path not in self.tails:
-                place = self._places.pop(cursor.key(path), None)
+                place = self.places.pop(cursor.key(path), None)
                 self.tails[path] = Tail(self._catalogue, path, place, own=self._own)
         self._forget()
         read = [(tail, tail.step()) for tail in self.tails.values()]

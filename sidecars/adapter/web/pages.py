@@ -59,7 +59,8 @@ class Pages:
 
     def page(self, query: Query, *, own: bool) -> Page:
         """Read one page. Where it goes on live, it ends with the last whole line."""
-        with self._catalogue.opened(self._catalogue.named(query.file)) as opened:
+        after = cursor.decode(query.after, "after") if query.after is not None else None
+        with self._catalogue.opened(self._catalogue.named(query.file), after) as opened:
             backward = query.tail is not None or query.before is not None
             ranges = self.ranges(query, opened, own=own)
             budget = Budget(MOST_SCANNED)
@@ -69,6 +70,8 @@ class Pages:
             if limit is None:
                 limit = DEFAULT_LIMIT if query.before or query.after else MOST_RECORDS
             entries, incomplete = _gather(scans, limit, backward=backward)
+            if query.form == "page":
+                _mark(ranges, entries)
             return _page(ranges, scans, entries, incomplete, backward=backward)
 
     def stamp(self, query: Query, words: str) -> str | None:
@@ -166,6 +169,13 @@ def _gather(scans: Sequence[Scan], limit: int, *, backward: bool) -> tuple[list[
     if backward:
         entries.reverse()
     return entries, incomplete
+
+
+def _mark(ranges: Sequence[Range], entries: Sequence[Entry]) -> None:
+    """Note the cursor after each entry in its file."""
+    by_path = {r.reader.source.path: r.reader.source for r in ranges}
+    for entry in entries:
+        entry.at = cursor.encode([sources.place(by_path[entry.origin], entry.end)])
 
 
 def _page(

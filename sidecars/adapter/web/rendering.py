@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,9 +25,6 @@ _TYPES = {
 }
 _ENCODED = ("ecs", "logfmt", "csv")
 _TEXT = "text/plain; charset=utf-8"
-
-# The cursor of what comes after an entry; only the page asks.
-Cursor = Callable[[Entry], str]
 
 
 def as_json(value: object) -> bytes:
@@ -60,7 +57,7 @@ class Rendering:
 
             self._encoder = encoder(settings, query.form)
 
-    def piece(self, entry: Entry, cursor: Cursor | None = None) -> bytes:
+    def piece(self, entry: Entry) -> bytes:
         """Give one record, without anything at its end."""
         if self._encoder is not None:
             segment = Objects([entry.own or {}], [entry.line])
@@ -68,16 +65,16 @@ class Rendering:
         if self.form == "raw":
             return self._raw(entry).encode("utf-8", "replace")
         if self.form == "page":
-            return self._for_page(entry, cursor)
+            return self._for_page(entry)
         return as_json(entry.record)
 
     def _raw(self, entry: Entry) -> str:
         return self._shaping.redacted(entry.line.decode("utf-8", "replace"))
 
-    def _for_page(self, entry: Entry, cursor: Cursor | None) -> bytes:
+    def _for_page(self, entry: Entry) -> bytes:
         return as_json(
             {
-                "at": cursor(entry) if cursor else "",
+                "at": entry.at,
                 "file": printable(entry.origin),
                 "time": round(entry.time * 1000),
                 "level": self._names.severity(entry.record),
@@ -86,9 +83,9 @@ class Rendering:
             }
         )
 
-    def body(self, entries: Sequence[Entry], cursor: Cursor | None = None) -> bytes:
+    def body(self, entries: Sequence[Entry]) -> bytes:
         """Give a whole answer."""
-        pieces = self.between.join([self.piece(entry, cursor) for entry in entries])
+        pieces = self.between.join([self.piece(entry) for entry in entries])
         return self.head + pieces + (self.foot if pieces or self.form == "json" else b"")
 
 

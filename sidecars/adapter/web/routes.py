@@ -73,13 +73,11 @@ class Routes:
                 return await answers.told(request, 500, {"error": "this is a bug of ours; the log says more"})
 
     def _handler(self, request: web.BaseRequest) -> Handler:
+        self._check(request)
         path = request.path
         methods = self._routes.get(path)
         if methods is None:
-            if self._house.guard.token_only is False:
-                self._check(request)
             raise Refusal(404, f"there is no {shown(path)} here; there are {', '.join(welcome.ENDPOINTS)}")
-        self._check(request)
         method = "GET" if request.method == "HEAD" else request.method
         if method in methods:
             return methods[method]

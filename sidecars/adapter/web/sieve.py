@@ -28,9 +28,10 @@ class Entry:
     """One record: as it leaves, its raw bytes, its time, and where it stands in which source.
 
     `own` is the record before it was shaped, for those encoders that shape it themselves; None where nobody asks.
+    `at` is the cursor after it, for the page.
     """
 
-    __slots__ = ("end", "line", "origin", "own", "record", "start", "time")
+    __slots__ = ("at", "end", "line", "origin", "own", "record", "start", "time")
 
     def __init__(self, origin: str, start: int, end: int, line: bytes, record: Record, own: Record | None) -> None:
         self.origin = origin
@@ -40,6 +41,7 @@ class Entry:
         self.record = record
         self.own = own
         self.time = 0.0
+        self.at = ""
 
 
 Test = Callable[[Entry], bool]

@@ -75,17 +75,20 @@ class Shelf:
         self._lock = threading.Lock()
         self._open: dict[tuple[int, int, str], File] = {}
 
-    def open(self, path: str) -> File | None:
-        """Open a file; None where there is none, or it is no file, or it may not be read."""
+    def open(self, path: str, name: str | None = None) -> File | None:
+        """Open a file; None where there is none, or it is no file, or it may not be read.
+
+        With a name the file goes by it: the path at which it is followed, though it lies elsewhere since a rotation.
+        """
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except (OSError, ValueError):
             return None
         status = os.fstat(fd)
         with self._lock:
-            known = self._open.get((status.st_dev, status.st_ino, path))
+            known = self._open.get((status.st_dev, status.st_ino, name or path))
             if known is None and stat.S_ISREG(status.st_mode):
-                file = File(self, path, fd, status)
+                file = File(self, name or path, fd, status)
                 self._open[file.identity] = file
                 return file
             if known is not None:

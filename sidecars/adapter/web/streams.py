@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import web
 
-from sidecars.adapter.web import answers, cursor, rendering, sources
+from sidecars.adapter.web import answers, cursor, rendering
 from sidecars.adapter.web.live import Following, Tail, cursors
 from sidecars.adapter.web.pages import Page, ends
 from sidecars.adapter.web.query import Query, read
@@ -85,7 +85,7 @@ class Streams:
             return await self._everything(request, query, form, headers, gzip)
         page = await self._house.threads.work(partial(self._house.pages.page, query, own=rendering.encoded(query.form)))
         headers |= _where(request, query, page)
-        body = await self._house.threads.work(partial(self._body, form, page))
+        body = await self._house.threads.work(partial(form.body, page.entries))
         if gzip and answers.worth_compressing(body):
             body = await self._house.threads.work(partial(answers.compress, body))
             headers["Content-Encoding"] = "gzip"
@@ -95,19 +95,6 @@ class Streams:
 
     def _form(self, query: Query) -> Rendering:
         return Rendering(query, self._house.settings, self._house.shaping)
-
-    def _body(self, form: Rendering, page: Page) -> bytes:
-        if form.form != "page":
-            return form.body(page.entries)
-        paths = sorted({entry.origin for entry in page.entries})
-        with self._house.catalogue.opened(paths) as opened:
-            by_path = {source.path: source for source in opened}
-
-            def at(entry: Entry) -> str:
-                source = by_path.get(entry.origin)
-                return cursor.encode([sources.place(source, entry.end)]) if source else ""
-
-            return form.body(page.entries, at)
 
     async def _everything(
         self, request: web.BaseRequest, query: Query, form: Rendering, headers: dict[str, str], gzip: bool
@@ -159,7 +146,7 @@ class Streams:
             pieces = [form.piece(entry) for entry in page.entries]
             ids = [""] * (len(pieces) - 1) + [page.after]
             return b": begin\n\n" + b"".join(map(rendering.event, pieces, ids))
-        return self._body(form, page) + (_next_line(page.after) if query.form == "page" else b"")
+        return form.body(page.entries) + (_next_line(page.after) if query.form == "page" else b"")
 
     async def _go_on(self, answer: answers.Answer, query: Query, form: Rendering, following: Following) -> None:
         async for data in self._news(following, partial(_render, query, form, following)):
@@ -193,9 +180,11 @@ def _step(following: Following, render: Render) -> bytes:
 
 def _render(query: Query, form: Rendering, following: Following, tail: Tail, entries: list[Entry]) -> bytes:
     if query.events:
-        pieces = (form.piece(entry, tail.at) for entry in entries)
-        return b"".join(map(rendering.event, pieces, cursors(following, tail, entries)))
-    data = b"".join(form.piece(entry, tail.at) + b"\n" for entry in entries)
+        return b"".join(map(rendering.event, map(form.piece, entries), cursors(following, tail, entries)))
+    if query.form == "page":
+        for entry in entries:
+            entry.at = tail.at(entry)
+    data = b"".join(form.piece(entry) + b"\n" for entry in entries)
     return data + (_next_line(following.cursor) if query.form == "page" else b"")
 
 

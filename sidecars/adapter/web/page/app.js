@@ -186,7 +186,7 @@ function settle(toEnd) {
   view = entries.filter(filter.test);
   relook();
   list.show(view, !toEnd);
-  soon();
+  histogram.show(view);
   notes();
 }
 
