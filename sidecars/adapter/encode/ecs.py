@@ -14,7 +14,7 @@ from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import Record, Segment, Table
 
 _TRACE = re.compile(
-    r'^(?:\s+at \S|Traceback \(most|\s+File "|goroutine \d+ \[|Caused by: |\s+from \S+:\d+:in )', re.MULTILINE
+    r"^(?:[ \t]++(?:at \S|File \"|from [^\s:]++:\d++:in )|Traceback \(most|goroutine \d++ \[|Caused by: )", re.MULTILINE
 )
 _BEGINS_TRACE = re.compile(r"(?:Traceback \(most|panic: |(?:Exception in thread )?[\w.$\"\- ]*(?:Exception|Error)\b)")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -146,6 +147,17 @@ def timeless(made: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         one | {"@timestamp": one["@timestamp"].startswith("2026-11-23T06:00:") and one["@timestamp"]} for one in made
     ]
+
+
+@pytest.mark.parametrize(
+    "piece", ["\n", " ", " \n", "\t", "\n at", "\n from a:1", "a.Error ", "Caused by", "\ngoroutine 1", "\n  File"]
+)
+def test_a_hostile_message_takes_no_longer_than_another(piece: str) -> None:
+    message = "a\n" + piece * (1_000_000 // len(piece))
+    began = time.process_time()
+    split_trace(message)
+    split_trace(piece * 1000 + "\n at x")
+    assert time.process_time() - began < 2
 
 
 @few
