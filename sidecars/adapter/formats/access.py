@@ -6,8 +6,8 @@ from sidecars.adapter.formats.columnar import Row
 from sidecars.adapter.formats.fields import scaled, unbackslash, unhex
 
 # A user that Basic authentication gives may hold blanks.
-_CLIENT = r"(?P<client>{WORD}) [^ \r\n]++ (?:-(?= \[)|(?P<user>[^ \"\r\n]++(?: (?!\[)[^ \"\r\n]*+)*+)) "
-_TIME = r"\[(?P<time>[^\]\r\n]++)\]"
+_CLIENT = r"(?P<client>[^ \"\r\n]++) [^ \r\n]++ (?:-(?= \[)|(?P<user>[^ \"\r\n]++(?: (?!\[)[^ \"\r\n]*+)*+)) "
+_TIME = r"\[(?P<time>[^\]\"\r\n]++)\]"
 _COMMON = _CLIENT + _TIME + r' "{REQUEST}" (?:-|{ZEROS}(?P<status>{INT})) (?:-|{ZEROS}(?P<bytes>{INT}))'
 _COMBINED = _COMMON + r' "(?:-(?=")|(?P<referrer>{QUOTED}))" "(?:-(?=")|(?P<user_agent>{QUOTED}))"'
 # What people put behind the agent: the addresses of X-Forwarded-For, then the time in seconds, then more.
@@ -51,7 +51,7 @@ _APACHE_COMMON = (
     _CLIENT + _TIME + " " + _APACHE_REQUEST + r" (?:-|{ZEROS}(?P<status>{INT})) (?:-|{ZEROS}(?P<bytes>{INT}))"
 )
 _APACHE = _APACHE_COMMON + r' "(?:-(?=")|(?P<referrer>{ESCAPED}))" "(?:-(?=")|(?P<user_agent>{ESCAPED}))"'
-_VHOST = r"(?P<server>[^ :\r\n]++|\[[^\]\r\n]++\]):(?P<port>{INT}) "
+_VHOST = r"(?P<server>[^ :\"\r\n]++|\[[^\]\"\r\n]++\]):(?P<port>{INT}) "
 
 APACHE_COMMON = (Row("apache-common", _APACHE_COMMON, unescape=unbackslash, quotes=False),)
 APACHE = (
@@ -75,7 +75,7 @@ _ENVOY_SIZES = (
 _ENVOY_READ = {"duration": scaled(1000), "upstream_duration": scaled(1000)}
 # Envoy's default format string, and Istio's, which puts more around it.
 ENVOY = (
-    Row("envoy", _ENVOY_REQUEST + _ENVOY_SIZES, _ENVOY_READ, quotes=False),
+    Row("envoy", _ENVOY_REQUEST + _ENVOY_SIZES, _ENVOY_READ),
     Row(
         "envoy",
         _ENVOY_REQUEST
@@ -152,5 +152,5 @@ UVICORN = (
         r'(?P<level>[A-Z]{4,8}): ++(?P<client>[^ \r\n]{1,64}):(?P<client_port>{INT}) - "(?P<method>[A-Z]{1,20}+) '
         r'(?P<path>[^ "\r\n]++) (?P<protocol>HTTP/[0-9.]{1,5}+)" (?P<status>{INT})(?: [A-Za-z \'-]*+)?',
     ),
-    Row("uvicorn", r"(?P<level>[A-Z]{4,8}): {5}+(?P<message>{REST})", head=r"[A-Z]{4,8}: {2,5}"),
+    Row("uvicorn", r"(?P<level>[A-Z]{4,8}): {1,5}+(?P<message>{REST})", head=r"[A-Z]{4,8}: {1,5}"),
 )
