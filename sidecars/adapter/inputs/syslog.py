@@ -228,7 +228,8 @@ class Tcp:
         if quiet is None:
             return False
         self._queue.offer(ORIGIN, self._rest(quiet))
-        self._let_go(quiet)
+        # Its task hangs up: as long as that waits for the descriptor, no other connection may get the same.
+        del self._connections[quiet]
         return quiet.task.cancel()
 
     async def _serve(self, connection: Connection) -> None:
