@@ -14,6 +14,7 @@ Column = Sequence[Value]
 Read = Callable[[Any], object]
 
 _BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MOST_READERS = 256
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -52,6 +53,8 @@ class Columns:
         # The field is kept with its reader, so that no other one gets its id.
         known = self._readers.get(id(field))
         if known is None:
+            if len(self._readers) >= _MOST_READERS:  # formats whose files name their columns make new fields
+                self._readers.clear()
             known = self._readers[id(field)] = (field, reader(field))
         return known[1]
 

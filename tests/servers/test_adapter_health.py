@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import http.client
 import os
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
+from typing import ClassVar
 
 import pytest
 from prometheus_client.registry import REGISTRY
 
 from sidecars.adapter.healthchecks import Checks
 from sidecars.adapter.settings import Settings
+from tests.servers.process import Sidecar
 from tests.unit.core.running import free_port
 
 PATIENCE = 20.0
@@ -179,3 +185,31 @@ async def test_a_hundred_looks_leave_no_descriptor():
                 await each.look()
         await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
         assert checks.result() == (True, [])
+
+
+class Adapter(Sidecar):
+    """log-adapter whose input is a pipe."""
+
+    command: ClassVar[Sequence[str]] = (sys.executable, "-m", "sidecars.adapter", "-", "--listen=127.0.0.1:0")
+    prefix: ClassVar[str] = "ADAPTER_"
+    defaults: ClassVar[dict[str, str]] = {
+        "ADAPTER_ADMIN": "127.0.0.1:0", "ADAPTER_QUIET": "0.1s", "ADAPTER_STATE_DIR": "off",
+    }  # fmt: skip
+
+    def health(self) -> tuple[int, str]:
+        client = http.client.HTTPConnection(self.wait_for("serving")["addresses"][0], timeout=PATIENCE)
+        with contextlib.closing(client):
+            client.request("GET", "/health")
+            answer = client.getresponse()
+            return answer.status, answer.read().decode()
+
+
+def test_the_program_answers_for_its_application():
+    with Adapter("--health", "log-pattern:!panic#every=100ms", stdin=subprocess.PIPE) as adapter:
+        adapter.until(lambda: adapter.health()[0] == 200)
+        adapter.process.stdin.write(b"panic: no more\n")
+        adapter.process.stdin.flush()
+        adapter.until(lambda: adapter.health()[0] == 503)
+        assert "a record that matches came" in adapter.health()[1]
+        assert adapter.metric("adapter_health_check", check="log-pattern:!panic#every=100ms") == 0
+        assert adapter.wait_for("health check fails")["check"] == "log-pattern:!panic#every=100ms"
