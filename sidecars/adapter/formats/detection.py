@@ -47,7 +47,7 @@ def _is_csv(separator: bytes) -> Callable[[bytes], bool]:
 
     def looks(head: bytes) -> bool:
         cells = [cell.strip(b'" \r') for cell in head.partition(b"\n")[0].split(separator)]
-        return len(cells) > 1 and all(re.fullmatch(rb"[A-Za-z_@][\w .@()/-]{0,63}", cell) for cell in cells)
+        return len(cells) > 1 and all(re.fullmatch(rb"[A-Za-z_@][\w.@()/-]{0,40}(?: [\w.()/-]{1,40})?", cell) for cell in cells)
 
     return looks
 

@@ -34,7 +34,8 @@ class Passed(Json):
     def records(self) -> Iterator[Record]:
         """Decode the lines. What msgspec skipped may be a number that it does not take."""
         for line in self.lines:
-            yield loaded(line) or {"message": line.decode("utf-8", "replace")}
+            record = loaded(line)
+            yield {"message": line.decode("utf-8", "replace")} if record is None else record
 
 
 def _canonical(absent: Collection[str]) -> Callable[[bytes], list[Any]]:

@@ -61,6 +61,7 @@ def nginx(text: str) -> Row | None:
     statement = _STATEMENT.fullmatch(text)
     if statement:
         text = "".join(found[1] or found[2] or "" for found in _QUOTED.finditer(statement[1])) or statement[1]
+    text = re.sub(r"^\s*escape=\w+\s+", "", text)
     if text.strip().startswith("{") and text.strip().endswith("}"):
         return None
     pieces: list[str | Part] = []

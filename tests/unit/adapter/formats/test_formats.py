@@ -218,7 +218,7 @@ for name, data, _ in CASES:
 for name, heads in seeds.items():
     format = formats.compile(name)
     for index, nasty in enumerate(_NASTY):
-        format.parse(heads[index % len(heads)] + nasty * ((1 << 20) // len(nasty) // 8) + b"\\n")
+        format.parse(heads[index % len(heads)] + nasty * ((1 << 16) // len(nasty)) + b"\\n")
     format.parse(heads[-1] + b" " * (1 << 20) + b"\\n")
 """
 
