@@ -7,14 +7,13 @@ import contextlib
 import errno
 import os
 import socket
-import stat
-from collections.abc import Iterator
 from typing import Protocol
 
 from sidecars.adapter import metrics
 from sidecars.adapter.inputs.framing import Framing, flat
 from sidecars.adapter.inputs.queue import Queue
 from sidecars.adapter.inputs.readiness import Drained, Readiness
+from sidecars.adapter.inputs.sockets import enlarge, inet_socket, naming, shown, unix_socket
 from sidecars.core.errors import WrongSettings
 from sidecars.core.log import log
 from sidecars.core.settings import Address
@@ -23,7 +22,6 @@ ORIGIN = "syslog"
 _LARGEST_DATAGRAM = 256 << 10
 _AT_ONCE = 512  # datagrams, before others on the event loop have their turn
 _LAST_LOOKS = 64
-_KERNEL_BYTES = 8 << 20
 _READ_BYTES = 64 << 10
 MOST_CONNECTIONS = 256
 # Messages that have not ended, of all connections together: beyond it those that grow are cut.
@@ -80,14 +78,14 @@ class Datagrams:
 
     def open(self) -> None:
         """Listen. Raises WrongSettings."""
-        with _naming(self._url):
+        with naming(self._url):
             if self._url.startswith("unix:"):
-                self._socket = _unix_socket(self._url.removeprefix("unix://"))
+                self._socket = unix_socket(self._url.removeprefix("unix://"))
             else:
-                self._socket = _inet_socket(Address(self._url.removeprefix("udp://")), socket.SOCK_DGRAM)
-                self.address = _shown("udp", self._socket)
+                self._socket = inet_socket(Address(self._url.removeprefix("udp://")), socket.SOCK_DGRAM)
+                self.address = shown("udp", self._socket)
         self._socket.setblocking(False)
-        _enlarge(self._socket)
+        enlarge(self._socket)
 
     async def run(self) -> None:
         """Take datagrams until the drain."""
@@ -193,11 +191,11 @@ class Tcp:
 
     def open(self) -> None:
         """Listen. Raises WrongSettings."""
-        with _naming(self._url):
-            self._socket = _inet_socket(Address(self._url.removeprefix("tcp://")), socket.SOCK_STREAM)
+        with naming(self._url):
+            self._socket = inet_socket(Address(self._url.removeprefix("tcp://")), socket.SOCK_STREAM)
             self._socket.listen(128)
         self._socket.setblocking(False)
-        self.address = _shown("tcp", self._socket)
+        self.address = shown("tcp", self._socket)
         metrics.CONNECTIONS.set_function(lambda: len(self._connections))
 
     async def run(self) -> None:
@@ -261,82 +259,3 @@ class Tcp:
     def close(self) -> None:
         """Listen no more."""
         self._socket.close()
-
-
-@contextlib.contextmanager
-def _naming(url: str) -> Iterator[None]:
-    """Let errors name the setting."""
-    try:
-        yield
-    except (OSError, UnicodeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        advice = "choose a port above 1023" if isinstance(error, PermissionError) else "give a free one"
-        if url.startswith("unix:"):
-            advice = "give a path in a directory that this container can write, and that nothing else listens at"
-        raise WrongSettings(f"cannot listen on --syslog {url}: {reason}; {advice}") from error
-
-
-def _inet_socket(address: Address, kind: socket.SocketKind) -> socket.socket:
-    """Bind; an empty host means every interface, by IPv6 and IPv4, or by IPv4 alone where the kernel has no IPv6."""
-    if address.host in ("", "*"):
-        both = socket.has_dualstack_ipv6()
-        return _bound(socket.AF_INET6 if both else socket.AF_INET, kind, ("::" if both else "0.0.0.0", address.port))  # noqa: S104
-    flags = socket.AI_PASSIVE
-    family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=kind, flags=flags)[0]
-    return _bound(family, kind, where)
-
-
-def _bound(family: int, kind: socket.SocketKind, where: tuple[object, ...]) -> socket.socket:
-    bound = socket.socket(family, kind)
-    try:
-        if kind == socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(where[0] != "::"))
-        bound.bind(where)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _unix_socket(path: str) -> socket.socket:
-    """Bind; the socket of a process that has ended is replaced, that of one that lives is not. Everyone may send."""
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        if _stale(path):
-            os.unlink(path)
-        bound.bind(path)
-        os.chmod(path, 0o666)  # noqa: S103  (as that of /dev/log: whoever mounts the volume may log)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
-
-
-def _stale(path: str) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-            other.connect(path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        # EPROTOTYPE: a stream socket that somebody listens at.
-        return error.errno == errno.ECONNREFUSED
-    return False
-
-
-def _enlarge(bound: socket.socket) -> None:
-    """Let the kernel hold more than net.core.rmem_default of what comes at once; more than rmem_max takes a right."""
-    force = getattr(socket, "SO_RCVBUFFORCE", 33)
-    for option in (force, socket.SO_RCVBUF):
-        with contextlib.suppress(OSError):
-            bound.setsockopt(socket.SOL_SOCKET, option, _KERNEL_BYTES)
-            return
-
-
-def _shown(scheme: str, bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
