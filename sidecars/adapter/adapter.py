@@ -107,6 +107,7 @@ class Adapter:
                         exclude=source.exclude or (),
                         from_end=source.read_from == "end",
                         records=records_of(self._formats.given(source)),
+                        decompress=True,
                     )
                 )
         return tuple(followed)

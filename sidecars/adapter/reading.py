@@ -211,7 +211,7 @@ def in_parts(portion: Portion) -> bool:
 def _cut(portion: Portion, format: Format) -> None:
     """From now on cut this file into records as its format does."""
     if portion.batch is not None:
-        portion.batch.file.lane.records = records_of(format)
+        portion.batch.file.lane.cut_as(records_of(format))
 
 
 def _content(portion: Portion) -> object:

@@ -67,6 +67,13 @@ class Sidecar(Running):
         """Resident memory in MiB."""
         return psutil.Process(self.pid).memory_info().rss / 2**20
 
+    def children(self) -> list[int]:
+        """The ids of the processes it has started that are there still."""
+        try:
+            return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
     @property
     def descriptors(self) -> int:
         return psutil.Process(self.pid).num_fds()

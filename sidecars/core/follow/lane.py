@@ -13,9 +13,10 @@ from sidecars.core.follow.join import Lines, Records
 from sidecars.core.log import log
 
 # How many contents that a truncation ended are remembered per path, to know late copies of them; and how many of
-# rotated files that are delivered and forgotten, to know what is made of them by compression.
+# rotated files that are delivered and forgotten, to know what is made of them by compression: who compresses later than
+# at the second rotation after keeps the time of the original, as gzip does. A checkpoint has them all.
 _CONTENTS = 4
-_DELIVERED = 8
+_DELIVERED = 2
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,8 @@ class Source:
 class Lane:
     """A followed path.
 
-    records   how its bytes are cut; whoever reads it may set another way once it has seen what is in it
+    records   how its bytes are cut; `cut_as` sets another way once somebody has seen what is in it
+    recut     what is held was held in another way, and is to be looked at again
     files     what is to be read, oldest first; the last may be the one under the path now
     current   the file under the path now
     since     nanoseconds: what was begun before is known, or none of ours
@@ -89,6 +91,7 @@ class Lane:
         "literal",
         "path",
         "records",
+        "recut",
         "since",
         "source",
         "trouble",
@@ -99,6 +102,7 @@ class Lane:
         self.since = since
         self.source = source
         self.records = source.records
+        self.recut = False
         self.literal = literal
         self.files: list[File] = []  # a list: a deque of none takes 600 bytes, for each of 10,000 paths
         self.current: File | None = None
@@ -111,7 +115,12 @@ class Lane:
     @property
     def joined(self) -> bool:
         """Whether a record may be several lines: only the next one, or time, tells that it has ended."""
-        return not isinstance(self.records, Lines)
+        return self.recut or not isinstance(self.records, Lines)
+
+    def cut_as(self, records: Records) -> None:
+        """Cut its bytes so from now on, what is held too. From any thread."""
+        self.records = records
+        self.recut = True
 
     @property
     def directory(self) -> str:

@@ -247,7 +247,8 @@ class Turns:
             age = now - file.held_since
             file.force_line = age >= self._options.record_timeout
             file.force = self._options.partial_timeout is not None and age >= self._options.partial_timeout
-            if file.force or (file.force_line and file.lane.joined):
+            if file.force or file.lane.recut or (file.force_line and file.lane.joined):
+                file.lane.recut = False
                 self.resume(file)
 
     def _force_rest(self) -> bool:
