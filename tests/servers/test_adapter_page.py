@@ -65,6 +65,15 @@ def _line(chance: random.Random, when: float, number: int) -> dict[str, Any]:
     return {"time": at, "level": level, "message": message, "logger": logger, "n": number}
 
 
+def many(count: int, end: float) -> bytes:
+    """As many lines as nobody wants to wait for: some hundred, again and again."""
+    lines = [line.partition(', "n"')[0].partition(", ")[2] for line in shop(500, 0).decode().splitlines()]
+    times = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end - second)) for second in range(count // 20, -1, -1)]
+    return "".join(
+        f'{{"time": "{times[number // 20]}", {lines[number % 500]}, "n": {number}}}\n' for number in range(count)
+    ).encode()
+
+
 def said(message: str, **fields: Any) -> bytes:
     """A line that is written now."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -104,7 +113,7 @@ class Reading:
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
         self.context = browser.new_context(viewport={"width": 1360, "height": 820}, **options)
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(20_000)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.asked: list[str] = []
@@ -204,7 +213,7 @@ def test_pausing_holds_what_comes(read, log):
 
 def test_100_000_lines_scroll(read, directory, served):
     path = directory / "many.log"
-    path.write_bytes(shop(100_000, time.time(), 0.05))
+    path.write_bytes(many(100_000, time.time()))
     served.until_read(old(path))
     reading = read(path=path)
     reading.sees("n=99999")

@@ -56,6 +56,7 @@ class Answer:
 
     async def begin(self) -> None:
         """Send the head."""
+        self._request["begun"] = True
         await self._response.prepare(self._request)
 
     @property

@@ -64,13 +64,13 @@ class Routes:
         with self.answering(request.transport):
             try:
                 return await self._handler(request)(request)
-            except Refusal as refusal:
-                return await answers.told(request, refusal.status, {"error": refusal.reason}, refusal.headers)
             except (ConnectionError, answers.TooSlow, TimeoutError):
                 return web.Response()  # The client is gone; nobody reads this.
+            except (Refusal, OSError) as error:
+                return await _refused(request, error)
             except Exception:  # noqa: BLE001  (the top: one request's failure is not the server's)
                 log.exception("request failed", path=request.path)
-                return await answers.told(request, 500, {"error": "this is a bug of ours; the log says more"})
+                return await _refused(request, Refusal(500, "this is a bug of ours; the log of log-adapter says more"))
 
     def _handler(self, request: web.BaseRequest) -> Handler:
         self._check(request)
@@ -137,6 +137,17 @@ class Routes:
         if body and self._house.post and not self._house.post(body):
             raise Refusal(429, "the queue is full: send it again in a second", {"Retry-After": "1"})
         return await answers.told(request, 202, {"taken_bytes": len(body)})
+
+
+async def _refused(request: web.BaseRequest, error: Refusal | OSError) -> web.StreamResponse:
+    """Say why there is no answer; where one was begun, let its end be missing."""
+    if answers.begun(request):
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
+    if isinstance(error, OSError):
+        error = Refusal(503, f"the log cannot be read: {error.strerror}; try again later", {"Retry-After": "5"})
+    return await answers.told(request, error.status, {"error": error.reason}, error.headers)
 
 
 def _read(path: str) -> bytes:

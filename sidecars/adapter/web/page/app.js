@@ -62,8 +62,8 @@ async function begin(position = "") {
       list.select(old.entries.at(-1), false);
       list.reveal(old.entries.at(-1), true);
     }
-    if (history) state("history");
-    else listen(mine);
+    state(paused ? "paused" : history ? "history" : "live");
+    if (!history) listen(mine);
     fill();
   } catch (error) {
     failed(error, mine.signal);
@@ -156,15 +156,18 @@ async function more(what) {
     }
     relook();
     list.show(view, true);
+    failure = "";
     if (what === "later" && !later) { history = false; listen(stream); }
   } catch (error) {
+    if (signal.aborted) return;
+    // What is loaded stays; to scroll is to try again.
     if (error.status === 410) earlier = false;
-    else if (!signal.aborted) failed(error, signal);
+    else failure = error.message;
   } finally {
     if (!signal.aborted) loading = false;
     soon();
   }
-  if (!signal.aborted) fill();
+  if (!signal.aborted && !failure) fill();
 }
 
 // Loads until the screen is full: of what is filtered, little may be found in what was looked through.

@@ -18,7 +18,7 @@ export class Histogram {
     this.hovered = -1;
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     this.canvas.addEventListener("mousemove", event => this.hover(event));
-    this.canvas.addEventListener("mouseleave", () => { this.hovered = -1; this.tip.hidden = true; this.paint(); });
+    this.canvas.addEventListener("mouseleave", () => { this.leave(); this.paint(); });
     this.canvas.addEventListener("click", () => {
       if (this.buckets[this.hovered]?.first) this.jump(this.buckets[this.hovered].first);
     });
@@ -30,8 +30,15 @@ export class Histogram {
   }
 
   draw() {
+    const before = `${this.start} ${this.step}`;
     this.count();
+    if (before !== `${this.start} ${this.step}`) this.leave();
     this.paint();
+  }
+
+  leave() {
+    this.hovered = -1;
+    this.tip.hidden = true;
   }
 
   count() {

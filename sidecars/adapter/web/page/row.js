@@ -1,7 +1,8 @@
 // How an entry is drawn. Whatever a log says is hostile: it enters the page as text only, never as markup.
 import { field, severity, shown } from "./filter.js";
 
-const KNOWN = new Set(["time", "level", "message", "file", "pod", "namespace", "node", "method", "path", "status", "duration"]);
+const KNOWN = new Set(["time", "level", "message", "file", "pod", "namespace", "node"]);
+const OF_ACCESS = new Set([...KNOWN, "method", "path", "status", "duration"]);
 const MOST_FIELDS = 12;
 const LONGEST = 2000;
 
@@ -67,19 +68,21 @@ function text(entry, marks) {
   cell.role = "gridcell";
   const { record } = entry;
   const message = typeof record.message === "string" ? record.message : null;
-  const web = record.path !== undefined && record.method !== undefined ? access(record) : null;
-  if (web) {
+  if (message !== null) {
+    cell.append(marked(brief(message), marks), ...extras(record, KNOWN));
+  } else if (record.path !== undefined && record.method !== undefined) {
+    const web = access(record);
     cell.append(...web.parts, marked(web.path, marks));
     if (web.duration) cell.append(make("i", "took", web.duration));
+    cell.append(...extras(record, OF_ACCESS));
+  } else {
+    cell.append(marked(brief(entry.raw), marks));
   }
-  if (message !== null) cell.append(marked(brief(message), marks));
-  else if (!web) cell.append(marked(brief(entry.raw), marks));
-  if (message !== null || web) cell.append(...extras(record));
   return cell;
 }
 
-function extras(record) {
-  const names = Object.keys(record).filter(name => !KNOWN.has(name)).slice(0, MOST_FIELDS);
+function extras(record, known) {
+  const names = Object.keys(record).filter(name => !known.has(name)).slice(0, MOST_FIELDS);
   return names.map(name => {
     const pair = make("i", "pair");
     pair.append(make("i", "name", name.slice(0, 60)), "=", brief(shown(record[name]).slice(0, 120)));
