@@ -64,6 +64,10 @@ def _check_state_dir(state_dir: str | None, source: Source) -> None:
 def _check_numbers(settings: Settings) -> None:
     if not 1 <= settings.workers <= _MOST_WORKERS:
         raise WrongSettings(f"--workers is {settings.workers}, expected 1 to {_MOST_WORKERS}")
+    if settings.workers > 1 and settings.to == "csv":
+        raise WrongSettings(
+            f"--to csv has one header, so one process writes it; leave out --workers {settings.workers}"
+        )
     if settings.max_label_values < 1:
         raise WrongSettings(f"--max-label-values is {settings.max_label_values}, expected 1 or more")
     if settings.poll_interval < 0.01:

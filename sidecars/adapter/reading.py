@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from sidecars.adapter import formats
+from sidecars.adapter.encode.shaping import Shaping
 from sidecars.adapter.formats import compile as compiled
 from sidecars.adapter.formats.times import zone
 from sidecars.adapter.portion import Portion
@@ -34,6 +35,7 @@ class Formats:
 
     def __init__(self, settings: Settings) -> None:
         self._zone = settings.time_zone
+        self._added = Shaping(settings).names  # JSON that has none of them can be added to without being decoded
         zone(self._zone)  # also where no format is known yet that would complain
         self._default = settings.every_source()[0]
         self._sources = [(source, Patterns(source.paths, source.exclude or ())) for source in settings.every_source()]
@@ -93,7 +95,8 @@ class Formats:
     def _compile(self, text: str, multiline: str | None) -> Format:
         key = (text, multiline)
         if key not in self._compiled:
-            self._compiled[key] = compiled(text, zone=self._zone, continuation=_continuation(multiline))
+            joined = _continuation(multiline)
+            self._compiled[key] = compiled(text, zone=self._zone, continuation=joined, absent=self._added)
         return self._compiled[key]
 
 

@@ -154,13 +154,18 @@ class Format(Protocol):
 def reader(field: Field) -> Callable[[bytes], object]:
     """Give what makes a value of a cell, None of an empty one."""
     if field.kind == "integer":
-        return lambda cell: int(cell) if cell else None
+        return lambda cell: _whole(cell) if cell else None
     if field.kind == "number":
         return lambda cell: float(cell) if cell else None
     if field.kind != "text":
         return Memo(field.read or _text).__getitem__
     read = field.read or _text
     return lambda cell: read(cell) if cell else None
+
+
+def _whole(cell: bytes) -> object:
+    # Python refuses to read more than some thousands of digits, for that takes quadratic time.
+    return int(cell) if len(cell) < 4000 else _text(cell)
 
 
 def _text(cell: bytes) -> object:
