@@ -17,6 +17,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidecars.adapter import settings as adapter
 from sidecars.core.declaration import declared
 from sidecars.core.settings import load
 from sidecars.shipper import settings as shipper
@@ -63,7 +64,10 @@ class Program(NamedTuple):
         return load(module.Settings, prog=module.PROG, prefix=module.PREFIX, argv=arguments, environ=POD)
 
 
-PROGRAMS = {each.name: each for each in (Program(tailer), Program(shipper, ("--bucket", "logs")))}
+PROGRAMS = {
+    each.name: each
+    for each in (Program(tailer), Program(shipper, ("--bucket", "logs")), Program(adapter, ("--listen", "off")))
+}
 
 
 def named(value: Block | Path | Program) -> str:
