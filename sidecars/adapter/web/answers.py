@@ -80,6 +80,11 @@ class Answer:
         return self._response
 
 
+def begun(request: web.BaseRequest) -> bool:
+    """Tell whether the head of an answer was sent: no other answer can be given then."""
+    return bool(request.get("begun"))
+
+
 async def whole(request: web.BaseRequest, status: int, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send an answer that is known as a whole."""
     answer = Answer(request, status, headers, len(body))
