@@ -206,16 +206,19 @@ def configure(
     level: str = "info",
     format: Literal["json", "text"] | None = None,
     conceal: Callable[[str], str] = lambda text: text,
+    render: Callable[[Fields], str] | None = None,
 ) -> None:
     """Say which events are written, and how; without a format, as text if stderr is a terminal, else as JSON.
 
-    `conceal` takes out of a text what must not be shown, besides the userinfo of URLs.
+    `conceal` takes out of a text what must not be shown, besides the userinfo of URLs. `render` makes the line of an
+    event where no format is asked for, as a drop-in's contract may want it.
     """
     global _conceal
     _conceal = conceal
     number = getattr(logging, level.upper())
     text = format == "text" or (format is None and sys.__stderr__ is not None and os.isatty(2))
-    render = as_text if text else as_json
+    if render is None or format is not None:
+        render = as_text if text else as_json
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

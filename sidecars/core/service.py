@@ -94,17 +94,26 @@ class Lifecycle:
             self.ask_drain(number.name)
 
 
-def run(service: Service, settings: Common, *, name: str, one_shot: bool = False, children: bool = False) -> int:
+def run(
+    service: Service,
+    settings: Common,
+    *,
+    name: str,
+    one_shot: bool = False,
+    children: bool = False,
+    render: Callable[[logging.Fields], str] | None = None,
+) -> int:
     """Run the service to its end and return the exit code, for leave().
 
     A `one_shot` that a signal has ended exits 128 plus the signal's number. With `children`, a process that finds
-    itself to be PID 1 becomes their parent, and the service runs in a worker below it.
+    itself to be PID 1 becomes their parent, and the service runs in a worker below it. `render` makes the lines of
+    the log where --log-format does not.
     """
     if children:
         from sidecars.core.children import adopt
 
         adopt()
-    logging.configure(settings.log_level, settings.log_format, _conceal(settings))
+    logging.configure(settings.log_level, settings.log_format, _conceal(settings), render)
     _log_surprises()
     _allow_descriptors()
     life = Lifecycle(settings)
