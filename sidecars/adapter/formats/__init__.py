@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from difflib import get_close_matches
+from collections.abc import Collection
 from typing import Literal
 
-from sidecars.adapter.formats import descriptions
 from sidecars.adapter.formats.catalogue import ALIASES, HEADED, NAMES, WRAPPERS, made
-from sidecars.adapter.formats.detection import Verdict, detect
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.formats.times import zone as zone_named
+from sidecars.adapter.formats.verdict import Verdict
 from sidecars.adapter.formats.wrapped import Wrapped
 from sidecars.adapter.table import Format
 from sidecars.core.errors import WrongSettings
@@ -33,20 +31,28 @@ def compile(
 
     Raises WrongSettings.
     """
+    outer, plus, inner = text.partition("+")
+    if plus and _known(outer) in WRAPPERS:
+        return _wrapped(_known(outer), inner, text, zone, continuation)
+    name = _known(text)
+    if name in WRAPPERS and isinstance(continuation, bytes):
+        return _wrapped(name, "text", text, zone, continuation)
     times = Times(zone_named(zone))
-    words = [_known(word) for word in text.split("+")]
-    if len(words) == 1 and words[0] in NAMES:
-        if words[0] in WRAPPERS and isinstance(continuation, bytes):
-            words.append("text")
-        else:
-            return made(words[0], times, continuation, frozenset(absent))
-    if len(words) == 2 and words[0] in WRAPPERS and words[1] in NAMES and words[1] not in HEADED:
-        outer = made(words[0], times, None, frozenset())
-        return Wrapped(outer, made(words[1], times, continuation, frozenset()))
-    described = descriptions.described(text, times, continuation)
-    if described:
-        return described
-    raise WrongSettings(f"--from is {text!r}, which is no format{_hint(words)}")
+    if name in NAMES:
+        return made(name, times, continuation, frozenset(absent))
+    from sidecars.adapter.formats.descriptions import described
+
+    found = described(text, times, continuation, frozenset(absent))
+    if found is None:
+        raise WrongSettings(f"--from is {text!r}, which is no format{_hint(name)}")
+    return found
+
+
+def _wrapped(name: str, inner: str, text: str, zone: str, continuation: bytes | Literal["own"] | None) -> Format:
+    if not inner.strip() or _known(inner) in (*HEADED, *WRAPPERS):
+        raise WrongSettings(f"--from is {text!r}; behind {name}+ stands a format without a header line, such as nginx")
+    outer = made(name, Times(zone_named(zone)), None, frozenset())
+    return Wrapped(outer, compile(inner, zone=zone, continuation=continuation))
 
 
 def _known(word: str) -> str:
@@ -54,8 +60,18 @@ def _known(word: str) -> str:
     return ALIASES.get(name, name)
 
 
-def _hint(words: Sequence[str]) -> str:
-    if len(words) == 2:
-        return f"; before a + stands one of {', '.join(WRAPPERS)}, behind it a format without a header line"
-    near = get_close_matches(words[0], (*NAMES, *ALIASES), 1)
+def _hint(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, (*NAMES, *ALIASES), 1)
     return f"; did you mean {near[0]}?" if near else f"; use one of {', '.join(NAMES)}"
+
+
+def detect(head: bytes, name: str = "") -> Verdict:
+    """Tell the format of a file by its first lines, and by its name where lines do not tell. Never raises.
+
+    It is "text" when nothing fits. `head` is the beginning of the file, up to 64 KiB of whole lines.
+    """
+    from sidecars.adapter.formats import detection
+
+    return detection.detect(head, name)

@@ -25,7 +25,8 @@ INGRESS = (
         "nginx-ingress",
         _COMBINED + r" (?P<request_bytes>{INT}) (?P<duration>{NUM}) \[(?P<upstream_name>[^\]\r\n]*+)\]"
         r" \[(?P<upstream_alternative>[^\]\r\n]*+)\] (?:-(?= )|(?P<upstream>[^ ,\r\n]++(?:, [^ ,\r\n]++)*+))"
-        r" (?:-(?= )|(?P<upstream_bytes>[0-9-]++(?:, [0-9-]++)*+)) (?:-(?= )|(?P<upstream_duration>[0-9.-]++(?:, [0-9.-]++)*+))"
+        r" (?:-(?= )|(?P<upstream_bytes>[0-9-]++(?:, [0-9-]++)*+)) (?:-(?= )|(?P<upstream_duration>[0-9.-]++"
+        r"(?:, [0-9.-]++)*+))"
         r" (?:-(?= )|(?P<upstream_status>[0-9-]++(?:, [0-9-]++)*+))(?: (?P<request_id>{WORD}))?",
         {"upstream_status": None, "upstream_duration": None},
         unhex,
@@ -44,7 +45,8 @@ TRAEFIK = (
 
 # Apache escapes with a backslash, so a quote may stand inside.
 _APACHE_REQUEST = (
-    r'"(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\\\r\n]*+(?:\\[^\r\n][^ "\\\r\n]*+)*+) (?P<protocol>HTTP/[0-9.]{1,5}+)(?=")'
+    r'"(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\\\r\n]*+(?:\\[^\r\n][^ "\\\r\n]*+)*+)'
+    r' (?P<protocol>HTTP/[0-9.]{1,5}+)(?=")'
     r'|-?(?=")|(?P<request>{ESCAPED}))"'
 )
 _APACHE_COMMON = (
@@ -69,7 +71,8 @@ _ENVOY_REQUEST = (
 )
 _ENVOY_SIZES = (
     r" (?P<bytes_received>{INT}) (?P<bytes>{INT}) (?P<duration>[0-9]{1,12}+) (?:-|(?P<upstream_duration>[0-9]{1,12}+))"
-    r' "(?:-(?=")|(?P<forwarded_for>{QUOTED}))" "(?:-(?=")|(?P<user_agent>{QUOTED}))" "(?:-(?=")|(?P<request_id>{QUOTED}))"'
+    r' "(?:-(?=")|(?P<forwarded_for>{QUOTED}))" "(?:-(?=")|(?P<user_agent>{QUOTED}))" "(?:-(?=")|'
+    r'(?P<request_id>{QUOTED}))"'
     r' "(?:-(?=")|(?P<authority>{QUOTED}))" "(?:-(?=")|(?P<upstream>{QUOTED}))"'
 )
 _ENVOY_READ = {"duration": scaled(1000), "upstream_duration": scaled(1000)}
@@ -91,7 +94,8 @@ ENVOY = (
 ALB = (
     Row(
         "alb",
-        r"(?P<type>https?|h2|grpcs|wss?) (?P<time>{WORD}) (?P<server>{WORD}) (?P<client>[^ \r\n]{1,64}):(?P<client_port>{INT})"
+        r"(?P<type>https?|h2|grpcs|wss?) (?P<time>{WORD}) (?P<server>{WORD}) (?P<client>[^ \r\n]{1,64}):"
+        r"(?P<client_port>{INT})"
         r" (?:-(?= )|(?P<upstream>{WORD})) (?P<request_duration>[0-9.-]++) (?P<upstream_duration>[0-9.-]++)"
         r" (?P<response_duration>[0-9.-]++) (?:-|(?P<status>{INT})) (?:-|(?P<upstream_status>{INT}))"
         r' (?P<bytes_received>{INT}) (?P<bytes>{INT}) "(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\r\n]++)'
@@ -121,10 +125,12 @@ HAPROXY = (
         + _HAPROXY_CLIENT
         + _HAPROXY_UPSTREAM
         + r" (?P<timers>(?:[0-9+-]++/){3,4}+)\+?(?P<duration>[0-9-]++)"
-        r" (?:-1|(?P<status>{INT})) \+?(?P<bytes>{INT}) (?:-(?= )|(?P<request_cookie>{WORD})) (?:-(?= )|(?P<response_cookie>{WORD})) "
+        r" (?:-1|(?P<status>{INT})) \+?(?P<bytes>{INT}) (?:-(?= )|(?P<request_cookie>{WORD})) (?:-(?= )|"
+        r"(?P<response_cookie>{WORD})) "
         + _HAPROXY_COUNTS
         + r"(?: \{(?P<request_headers>[^}\r\n]*+)\})?(?: \{(?P<response_headers>[^}\r\n]*+)\})?"
-        r' "(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\r\n]++)(?: (?P<protocol>HTTP/[0-9.]{1,5}+))?(?=")|(?P<request>{QUOTED}))"',
+        r' "(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\r\n]++)(?: (?P<protocol>HTTP/[0-9.]{1,5}+))?(?=")|'
+        r'(?P<request>{QUOTED}))"',
         {"duration": scaled(1000)},
     ),
     Row(
@@ -139,7 +145,8 @@ HAPROXY = (
     Row("haproxy", _HAPROXY_HEAD + _HAPROXY_CLIENT + r"(?:/(?P<bind>[^ :\r\n]++))?: (?P<message>{REST})"),
     Row(
         "haproxy",
-        r"(?:<[0-9]{1,3}>)?+(?P<time>[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}|[0-9T:.+-]{19,35}Z?) (?:(?P<host>[^ \r\n:]++) )?"
+        r"(?:<[0-9]{1,3}>)?+(?P<time>[A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8}|[0-9T:.+-]{19,35}Z?) (?:"
+        r"(?P<host>[^ \r\n:]++) )?"
         r"(?P<process>haproxy)\[(?P<pid>{INT})\]: (?P<message>{REST})",
     ),
     Row("haproxy", r"\[(?P<level>[A-Z]{4,9})\] ++(?:\([0-9]++\) ++)?: (?P<message>{REST})"),

@@ -45,10 +45,12 @@ PYTHON = tuple(
         rf"\[(?P<time>{{ISO}})\] (?P<level>{_PYTHON_LEVEL}) in (?P<module>[^: \r\n]++): (?P<message>{{REST}})",
         rf"\[(?P<time>{{ISO}}): (?P<level>{_PYTHON_LEVEL})/(?P<process>[^\]\r\n]++)\] (?P<message>{{REST}})",
         # loguru
-        rf"(?P<time>{{ISO}}) \| (?P<level>{_PYTHON_LEVEL}) *+\| (?P<logger>[^:\r\n]++):(?P<function>[^:\r\n]++):(?P<line>{{INT}})"
+        rf"(?P<time>{{ISO}}) \| (?P<level>{_PYTHON_LEVEL}) *+\| (?P<logger>[^:\r\n]++):"
+        rf"(?P<function>[^:\r\n]++):(?P<line>{{INT}})"
         r" - (?P<message>{REST})",
         # %(asctime)s %(levelname)s %(name)s: %(message)s, with brackets or without
-        rf"(?P<time>{{ISO}}) \[?(?P<level>{_PYTHON_LEVEL})(?: *+\])?+:? ++(?:{_NAME}: |\[(?P<module>[^\]\r\n]++)\] )?(?P<message>{{REST}})",
+        rf"(?P<time>{{ISO}}) \[?(?P<level>{_PYTHON_LEVEL})(?: *+\])?+:? ++(?:{_NAME}: |\["
+        rf"(?P<module>[^\]\r\n]++)\] )?(?P<message>{{REST}})",
         rf"(?P<time>{{ISO}}) ++- ++(?P<level>{_PYTHON_LEVEL}) ++- ++(?P<message>{{REST}})",
     )
 )

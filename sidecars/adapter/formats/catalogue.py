@@ -72,10 +72,13 @@ MADE: dict[str, Callable[[str, Times, frozenset[str]], Format]] = {
 ALIASES = {
     "apache2": "apache", "apache-combined": "apache", "combined": "apache", "httpd": "apache", "clf": "apache-common",
     "common": "apache-common", "apache2-error": "apache-error", "httpd-error": "apache-error", "vhost": "apache-vhost",
-    "apache-vhost-combined": "apache-vhost", "nginx-combined": "nginx", "nginx-access": "nginx", "apache-access": "apache",
-    "istio": "envoy", "istio-envoy-proxy": "envoy", "k8s-nginx-ingress": "nginx-ingress", "ingress-nginx": "nginx-ingress",
+    "apache-vhost-combined": "apache-vhost", "nginx-combined": "nginx", "nginx-access": "nginx",
+    "apache-access": "apache",
+    "istio": "envoy", "istio-envoy-proxy": "envoy", "k8s-nginx-ingress": "nginx-ingress",
+    "ingress-nginx": "nginx-ingress",
     "aws-alb": "alb", "elb": "alb", "glog": "klog", "logback": "log4j", "log4j2": "log4j", "java": "log4j",
-    "spring": "log4j", "spring-boot": "log4j", "loguru": "python", "flask": "python", "celery": "python", "django": "python",
+    "spring": "log4j", "spring-boot": "log4j", "loguru": "python", "flask": "python", "celery": "python",
+    "django": "python",
     "rails": "ruby", "postgresql": "postgres", "pg": "postgres", "mysql": "mysql-error", "mariadb": "mysql-error",
     "mariadb-error": "mysql-error", "mariadb-slow": "mysql-slow", "mongo": "mongodb", "redis-server": "redis",
     "syslog-rfc3164-local": "syslog-rfc3164", "rfc3164": "syslog-rfc3164", "rfc5424": "syslog-rfc5424",
@@ -87,7 +90,7 @@ ALIASES = {
 
 NAMES = tuple(sorted((*ROWS, *MADE)))
 
-# What puts something around each line of another format, and what cannot stand inside, for its own first lines name its columns.
+# What puts something around each line of another format; what cannot stand inside, for its header names the columns.
 WRAPPERS = ("cri", "docker", "syslog", "syslog-rfc3164", "syslog-rfc5424")
 HEADED = ("csv", "tsv", "w3c", "iis")
 

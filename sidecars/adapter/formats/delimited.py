@@ -129,7 +129,8 @@ def _split(data: bytes) -> Sequence[bytes]:
 # ltsv.org's recommended labels for access logs.
 _LTSV = {
     "host": "client", "ident": "identity", "req": "request", "size": "bytes", "reqsize": "request_bytes",
-    "referer": "referrer", "ua": "user_agent", "vhost": "server", "reqtime": "duration", "forwardedfor": "forwarded_for",
+    "referer": "referrer", "ua": "user_agent", "vhost": "server", "reqtime": "duration",
+    "forwardedfor": "forwarded_for",
     "uri": "path", "apptime": "upstream_duration",
 }  # fmt: skip
 

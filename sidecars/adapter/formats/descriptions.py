@@ -17,7 +17,9 @@ _VARIABLE = re.compile(r"\$\{?[a-z]\w*")
 _DIRECTIVE = re.compile(r"%[<>!\d,]*(?:\{[^}]+\})?[a-zA-Z]")
 
 
-def described(text: str, times: Times, continuation: bytes | Literal["own"] | None) -> Format | None:
+def described(
+    text: str, times: Times, continuation: bytes | Literal["own"] | None, absent: frozenset[str]
+) -> Format | None:
     """Give the format that a text describes, None if it describes none. Raises WrongSettings."""
     continued = continuation if isinstance(continuation, bytes) else None
     if grok.REFERENCE.search(text) and not re.search(r"%\{[^}:]+\}[a-zA-Z]\b", text):
@@ -27,7 +29,7 @@ def described(text: str, times: Times, continuation: bytes | Literal["own"] | No
         return Expression(text, times, continued)
     if _VARIABLE.search(text):
         row = templates.nginx(text)
-        return JsonLines("json", times) if row is None else Columnar(row, times, continued)
+        return JsonLines("json", times, absent) if row is None else Columnar(row, times, continued)
     if _DIRECTIVE.search(text):
         return Columnar(templates.apache(text), times, continued)
     return None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sidecars.adapter.formats.catalogue import HEADED, made
 from sidecars.adapter.formats.columnar import EMPTY, cleaned
 from sidecars.adapter.formats.times import Times
+from sidecars.adapter.formats.verdict import Verdict
 from sidecars.adapter.table import Format, Segment, Unparsed
 
 # Enough lines to tell.
@@ -20,17 +21,8 @@ _ENOUGH = 0.5
 _FEWEST = 0.02
 
 
-class Verdict(NamedTuple):
-    """What was found: a name for --from, the share of the lines that it parses, how many were looked at, and why."""
-
-    format: str
-    share: float
-    lines: int
-    reason: str
-
-
 class Candidate(NamedTuple):
-    """A format that may be it: how much it says that it fits, and bytes of which one must be there for a closer look."""
+    """A format that may be it: how much it says that it fits, and bytes of which one must be there to look closer."""
 
     name: str
     weight: int
@@ -47,10 +39,14 @@ def _is_csv(separator: bytes) -> Callable[[bytes], bool]:
 
     def looks(head: bytes) -> bool:
         cells = [cell.strip(b'" \r') for cell in head.partition(b"\n")[0].split(separator)]
-        return len(cells) > 1 and all(re.fullmatch(rb"[A-Za-z_@][\w.@()/-]{0,40}(?: [\w.()/-]{1,40})?", cell) for cell in cells)
+        return len(cells) > 1 and all(
+            re.fullmatch(rb"[A-Za-z_@][\w.@()/-]{0,40}(?: [\w.()/-]{1,40})?", cell) for cell in cells
+        )
 
     return looks
 
+
+_SYSLOG = rb"^(?:<\d{1,3}>|[A-Z][a-z]{2} [ \d]\d \d\d:|\d{4}-\d\d-\d\dT\S+ \S+ [^ \n:]+?:)"
 
 # Of equal weight, the one that finds more fields, then the first.
 _CANDIDATES = (
@@ -81,7 +77,7 @@ _CANDIDATES = (
     Candidate("uvicorn", 7, (b"INFO:     ", b"WARNING:  ", b"ERROR:    ")),
     Candidate("ruby", 9, (b" -- ",), _has(rb"^[DIWEFA], \[")),
     Candidate("ltsv", 6, (b"\t",), _has(rb"^[A-Za-z_][\w.-]*:[^\t\n]*\t[A-Za-z_][\w.-]*:")),
-    Candidate("syslog", 6, looks=_has(rb"^(?:<\d{1,3}>|[A-Z][a-z]{2} [ \d]\d \d\d:|\d{4}-\d\d-\d\dT\S+ \S+ [^ \n:]+?:)")),
+    Candidate("syslog", 6, looks=_has(_SYSLOG)),
     Candidate("json", 5, (b"{",)),
     Candidate("python", 5, looks=_has(rb"^\[?\d{4}-|^[A-Z]{4,8}:")),
     Candidate("log4j", 5, looks=_has(rb"^\[?\d\d(?:\d\d-|:)")),
@@ -104,10 +100,7 @@ class _Fit(NamedTuple):
 
 
 def detect(head: bytes, name: str = "") -> Verdict:
-    """Tell the format of a file by its first lines, and by its name where lines do not tell. Never raises.
-
-    It is "text" when nothing fits. `head` is the beginning of the file, up to 64 KiB of whole lines.
-    """
+    """Tell the format, as `formats.detect` does."""
     lines = cleaned(head).split(b"\n", _LINES)[:_LINES]
     data = b"\n".join(lines).strip(b"\n") + b"\n"
     total = sum(1 for line in lines if line.strip())

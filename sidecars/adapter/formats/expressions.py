@@ -42,9 +42,9 @@ def compiled(text: str) -> re.Pattern[bytes]:
 class Expression:
     """Lines in which an expression is found; the groups that have names are the fields.
 
-    What is found counts, not whether it is the whole line: anchor it with ^ and $ for that. Lines that continue a record
-    are put behind its message. An expression that can take exponential time is refused; for one whose time can grow with a
-    power of the line's length, lines beyond a length are not read.
+    What is found counts, not whether it is the whole line: anchor it with ^ and $ for that. Lines that continue a
+    record are put behind its message. An expression that can take exponential time is refused; for one whose time can
+    grow with a power of the line's length, lines beyond a length are not read.
     """
 
     parts: str | None = None

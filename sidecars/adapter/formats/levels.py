@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _WORDS = {
-    "trace": "trace trc tracing verbose vrb verb finest silly t trace1 trace2 trace3 trace4 trace5 trace6 trace7 trace8",
+    "trace": "trace trc verbose vrb verb finest silly t trace1 trace2 trace3 trace4 trace5 trace6 trace7 trace8",
     "debug": "debug dbg debu debug1 debug2 debug3 debug4 debug5 fine finer d d1 d2 d3 d4 d5",
     "info": "info inf information informational log i success system",
     "notice": "notice note ntc n",

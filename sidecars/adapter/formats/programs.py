@@ -26,12 +26,13 @@ def mongodb(record: Record) -> None:
 
 
 _CADDY = {
-    "remote_ip": "client", "client_ip": "client", "method": "method", "uri": "path", "proto": "protocol", "host": "authority",
+    "remote_ip": "client", "client_ip": "client", "method": "method", "uri": "path", "proto": "protocol",
+    "host": "authority",
 }  # fmt: skip
 
 
 def caddy(record: Record) -> None:
-    """Lift the request of Caddy's access log, `http.log.access`, out of its object; its duration is in seconds already."""
+    """Lift the request of Caddy's access log, `http.log.access`, out of its object; its duration is in seconds."""
     request = record.get("request")
     if not isinstance(request, dict):
         return
@@ -50,7 +51,8 @@ def caddy(record: Record) -> None:
 
 _TRAEFIK = {
     "ClientHost": "client", "RequestMethod": "method", "RequestPath": "path", "RequestProtocol": "protocol",
-    "DownstreamStatus": "status", "DownstreamContentSize": "bytes", "RequestHost": "authority", "ServiceAddr": "upstream",
+    "DownstreamStatus": "status", "DownstreamContentSize": "bytes", "RequestHost": "authority",
+    "ServiceAddr": "upstream",
     "RouterName": "router", "request_User-Agent": "user_agent", "request_Referer": "referrer", "ClientUsername": "user",
 }  # fmt: skip
 

@@ -16,7 +16,8 @@ NGINX_ERROR = (
         r"(?:\*(?P<connection>{INT}) )?(?P<message>[^,\r\n]*+(?:,(?! client: )[^,\r\n]*+)*+)"
         r"(?:, client: (?P<client>[^,\r\n]++))?(?:, server: (?P<server>[^,\r\n]*+))?"
         r'(?:, request: "(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\r\n]++)(?: (?P<protocol>HTTP/[0-9.]{1,5}+))?(?=")'
-        r'|(?P<request>{QUOTED}))")?(?:, subrequest: "(?P<subrequest>{QUOTED})")?(?:, upstream: "(?P<upstream>{QUOTED})")?'
+        r'|(?P<request>{QUOTED}))")?(?:, subrequest: "(?P<subrequest>{QUOTED})")?(?:, upstream: "'
+        r'(?P<upstream>{QUOTED})")?'
         r'(?:, host: "(?P<authority>{QUOTED})")?(?:, referrer: "(?P<referrer>{QUOTED})")?(?P<extra>{REST})',
         head=_NGINX_HEAD,
     ),
@@ -73,7 +74,8 @@ _REDIS_HEAD = r"[0-9]{1,10}+:(?:[XCSM] [0-9]{2} |signal-handler )"
 REDIS = (
     Row(
         "redis",
-        r"(?P<pid>{INT}):(?P<role>[XCSM]) (?P<time>[0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8}\.[0-9]{3}) (?P<level>[.*#-])"
+        r"(?P<pid>{INT}):(?P<role>[XCSM]) (?P<time>[0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9:]{8}\.[0-9]{3})"
+        r" (?P<level>[.*#-])"
         r" (?P<message>{REST})",
         {"level": _REDIS_LEVELS.get},
         head=_REDIS_HEAD,
@@ -98,11 +100,13 @@ MYSQL_ERROR = (
 MYSQL_SLOW = (
     Row(
         "mysql-slow",
-        r"(?:# Time: (?P<time>[^\r\n]++)\r?\n)(?:# User@Host: (?P<user>[^ \[\r\n]*+)\[[^\]\r\n]*+\] @ (?P<host>[^ \[\r\n]*+) ?"
+        r"(?:# Time: (?P<time>[^\r\n]++)\r?\n)(?:# User@Host: (?P<user>[^ \[\r\n]*+)\[[^\]\r\n]*+\] @"
+        r" (?P<host>[^ \[\r\n]*+) ?"
         r"\[(?P<client>[^\]\r\n]*+)\](?: ++Id: ++(?P<connection>{INT}))?[^\r\n]*+\r?\n)?"
         r"(?:# Thread_id: (?P<thread>[0-9]++)[^\r\n]*+\r?\n)?"
         r"(?:# Query_time: (?P<duration>{NUM}) ++Lock_time: (?P<lock_duration>{NUM}) ++Rows_sent: (?P<rows_sent>{INT})"
-        r" ++Rows_examined: (?P<rows_examined>{INT})[^\r\n]*+\r?\n)?(?:# [^\r\n]*+\r?\n)*+(?:use (?P<database>[^;\r\n]++);\r?\n)?"
+        r" ++Rows_examined: (?P<rows_examined>{INT})[^\r\n]*+\r?\n)?(?:# [^\r\n]*+\r?\n)*+(?:use"
+        r" (?P<database>[^;\r\n]++);\r?\n)?"
         r"(?:SET timestamp=[0-9]++;\r?\n)?(?P<message>{REST})",
         head=r"# Time: ",
     ),

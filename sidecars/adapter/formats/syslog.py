@@ -1,4 +1,4 @@
-"""syslog, as RFC 3164 describes and RFC 5424 prescribes it, and as it stands in /var/log/syslog without its priority."""
+"""syslog, as RFC 3164 describes and RFC 5424 prescribes it, and as it stands in /var/log/syslog: without priority."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ RFC5424 = Row(
     "syslog-rfc5424",
     _PRI + r"1 (?:-|(?P<time>{WORD})) (?:-(?= )|(?P<host>{WORD})) (?:-(?= )|(?P<process>{WORD})) "
     r"(?:-(?= )|(?P<pid>{INT})(?= )|(?P<process_id>{WORD})) (?:-(?= )|(?P<message_id>{WORD})) "
-    r'(?:-|(?P<structured_data>(?:\[[^\]"\r\n]*+(?:"{ESCAPED}"[^\]"\r\n]*+)*+\])++))(?: (?:\xef\xbb\xbf)?(?P<message>{REST}))?',
+    r'(?:-|(?P<structured_data>(?:\[[^\]"\r\n]*+(?:"{ESCAPED}"[^\]"\r\n]*+)*+\])++))(?: (?:\xef\xbb\xbf)?'
+    r"(?P<message>{REST}))?",
     {**_READ, "structured_data": structured_data},
     also=_ALSO,
 )

@@ -21,12 +21,15 @@ class Part(NamedTuple):
 
 # nginx.org, "Alphabetical index of variables". Others have the field of their own name.
 _NGINX = {
-    "remote_addr": Part("client"), "remote_user": Part("user"), "time_local": Part("time"), "time_iso8601": Part("time"),
+    "remote_addr": Part("client"), "remote_user": Part("user"), "time_local": Part("time"),
+    "time_iso8601": Part("time"),
     "msec": Part("time"), "request": Part("request", "request"), "status": Part("status", "integer"),
     "body_bytes_sent": Part("bytes", "integer"), "bytes_sent": Part("bytes_sent", "integer"),
     "request_time": Part("duration", "number"), "request_length": Part("request_bytes", "integer"),
-    "http_referer": Part("referrer"), "http_user_agent": Part("user_agent"), "http_x_forwarded_for": Part("forwarded_for"),
-    "request_method": Part("method"), "request_uri": Part("path"), "uri": Part("path"), "server_protocol": Part("protocol"),
+    "http_referer": Part("referrer"), "http_user_agent": Part("user_agent"),
+    "http_x_forwarded_for": Part("forwarded_for"),
+    "request_method": Part("method"), "request_uri": Part("path"), "uri": Part("path"),
+    "server_protocol": Part("protocol"),
     "host": Part("authority"), "http_host": Part("authority"), "server_name": Part("server"), "hostname": Part("host"),
     "upstream_addr": Part("upstream"), "upstream_response_time": Part("upstream_duration", "text"),
     "upstream_status": Part("upstream_status", "text"), "connection": Part("connection", "integer"),

@@ -1,3 +1,5 @@
+# ruff: noqa: E501  (tables of cases are read best with a case per line)
+
 from __future__ import annotations
 
 import gzip

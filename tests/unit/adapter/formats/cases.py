@@ -1,3 +1,5 @@
+# ruff: noqa: E501  (a line of a log, and what is in it, are read best side by side)
+
 """Lines as documentation shows them, and what is in them."""
 
 from __future__ import annotations
@@ -98,5 +100,6 @@ CASES: list[tuple[str, bytes, Record]] = [
     ("cri+nginx", b"2026-01-31T09:30:01.5Z stdout F " + COMBINED, _COMBINED | {"stream": "stdout"}),
     ("cri+log4j", b"2026-01-31T09:30:01.5Z stdout F 2026-01-31 09:30:00,123 [main] ERROR org.x.App - bad\n2026-01-31T09:30:01.6Z stdout F \tat a.b", {"time": "2026-01-31T09:30:00.123Z", "stream": "stdout", "thread": "main", "level": "error", "logger": "org.x.App", "message": "bad\n\tat a.b"}),
     ("docker+json", rb'{"log":"{\"ts\":1769851800,\"msg\":\"x\",\"level\":40}\n","stream":"stdout","time":"2026-01-31T09:30:01Z"}', {"time": "2026-01-31T09:30:00Z", "level": "warning", "stream": "stdout", "message": "x"}),
+    ("cri+%{WORD:a} %{INT:n:int}", b"2026-01-31T09:30:01.5Z stdout F x 7", {"time": "2026-01-31T09:30:01.5Z", "stream": "stdout", "a": "x", "n": 7}),
     ("syslog+logfmt", b"<34>Oct 11 22:14:15 shop app[1]: level=warn msg=x n=1", {"level": "warning", "host": "shop", "message": "x", "n": 1}),
 ]  # fmt: skip

@@ -1,3 +1,5 @@
+# ruff: noqa: E501  (a line of a log, and what is in it, are read best side by side)
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+# ruff: noqa: E501  (tables of cases are read best with a case per line)
+
 from __future__ import annotations
 
 import os
@@ -165,7 +167,7 @@ def test_times_without_a_zone_are_of_the_one_that_is_stated() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("ngnix", "did you mean nginx?"), ("", "use one of"), ("nginx+json", "before a +"), ("cri+csv", "before a +"),
+        ("ngnix", "did you mean nginx?"), ("", "use one of"), ("nginx+json", "no format"), ("cri+csv", "behind cri+"), ("cri+", "behind cri+"),
         ("(?P<a>[)", "position 6"), ("(?P<a>(x+)+)$", "exponential"), ("a(b)(?P<c>", "position"), ("$a$b", "nothing stands between"),
         ("%Z %{Referer}i", "no directive"), ("%{NOPE:x}", "no pattern"), ("%{INT:x:bool}", "no type"),
     ],

@@ -1,3 +1,5 @@
+# ruff: noqa: E501  (tables of cases are read best with a case per line)
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -71,7 +73,7 @@ def test_a_time_without_a_year_is_of_the_last_twelve_months() -> None:
 
 @given(
     st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.sampled_from([UTC, ZoneInfo("Asia/Kolkata")]))
-)  # noqa: DTZ001
+)
 def test_a_time_says_the_same_moment_in_every_way_to_write_it(moment: datetime) -> None:
     for text in (moment.isoformat(), moment.strftime("%Y-%m-%d %H:%M:%S.%f%z"), f"{moment:%d/%b/%Y:%H:%M:%S.%f %z}"):
         assert datetime.fromisoformat(str(UTC_TIMES.text(text))) == moment

@@ -1,0 +1,14 @@
+"""What detection says."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """What was found: a name for --from, the share of the lines that it parses, how many were looked at, and why."""
+
+    format: str
+    share: float
+    lines: int
+    reason: str
