@@ -7,11 +7,13 @@ import os
 from sidecars.adapter.deliver import read_outputs
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.shaping import Shaping
+from sidecars.adapter.inputs import SMALLEST_QUEUE
 from sidecars.adapter.reading import AUTO, Formats
 from sidecars.adapter.settings import Settings, Source
 from sidecars.core.errors import WrongSettings
 from sidecars.core.follow import join
 from sidecars.core.follow.find import Patterns
+from sidecars.core.units import Bytes
 
 _MOST_WORKERS = 64
 
@@ -68,6 +70,8 @@ def _check_numbers(settings: Settings) -> None:
         raise WrongSettings(
             f"--to csv has one header, so one process writes it; leave out --workers {settings.workers}"
         )
+    if settings.queue_limit < SMALLEST_QUEUE:
+        raise WrongSettings(f"--queue-limit is {settings.queue_limit}, expected {Bytes(SMALLEST_QUEUE)} or more")
     if settings.max_label_values < 1:
         raise WrongSettings(f"--max-label-values is {settings.max_label_values}, expected 1 or more")
     if settings.poll_interval < 0.01:

@@ -35,7 +35,7 @@ class ErrorFile:
             except BaseException:
                 os.unlink(temporary)
                 raise
-            os.chmod(self.path, 0o644)  # noqa: S103  (others are to read it: that is its purpose)
+            os.chmod(self.path, 0o644)
         except OSError as error:
             return str(error)
         return None
@@ -52,7 +52,10 @@ class ErrorFile:
 
 
 def touch(path: str, root: str) -> None:
-    """Make a file, with its directories, or renew its times. A relative path is relative to the root. Raises OSError."""
+    """Make a file, with its directories, or renew its times; a relative path is relative to the root.
+
+    Raises OSError.
+    """
     path = os.path.join(root, path)
     os.makedirs(os.path.dirname(path), 0o775, exist_ok=True)
     with open(path, "ab"):

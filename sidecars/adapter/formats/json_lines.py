@@ -38,15 +38,17 @@ class Passed(Json):
             yield {"message": line.decode("utf-8", "replace")} if record is None else record
 
 
-def _canonical(absent: Collection[str]) -> Callable[[bytes], list[Any]]:
-    """Give what decodes lines that are canonical and have none of these fields, and raises for others."""
-    fields: list[tuple[str, Any, Any]] = [
-        ("time", Annotated[datetime, msgspec.Meta(tz=True)] | UnsetType, UNSET),
-        ("level", Literal[LEVELS] | UnsetType, UNSET),
-        ("message", str | UnsetType, UNSET),
-    ]
+def _canonical(absent: Collection[str], *, whole: bool) -> Callable[[bytes], list[Any]]:
+    """Give what decodes lines that are canonical and have none of these fields, and raises for others.
+
+    Where all of time, level and message must be there (`whole`), no other name is looked for, which is twice as fast.
+    """
+    kinds: tuple[Any, ...] = (Annotated[datetime, msgspec.Meta(tz=True)], Literal[LEVELS], str)
+    fields: list[Any] = list(zip(OURS, kinds, strict=True))
+    if not whole:
+        fields = [(name, kind | UnsetType, UNSET) for name, kind in fields]
     names = dict(zip(OURS, OURS, strict=True))
-    for number, name in enumerate(sorted({*ALIASES, *absent} - set(OURS))):
+    for number, name in enumerate(sorted({*(() if whole else ALIASES), *absent} - set(OURS))):
         fields.append((f"not_{number}", UnsetType, UNSET))
         names[f"not_{number}"] = name
     shape = msgspec.defstruct("Canonical", fields, rename=names, gc=False)
@@ -73,7 +75,12 @@ class JsonLines:
         self._canonical = Canonical(times)
         self._special = special
         self._absent = ADDED | frozenset(absent)
-        self._ways = [] if special else [(_canonical(names), frozenset(names)) for names in (self._absent, ())]
+        self._ways = [
+            (_canonical(names, whole=whole), frozenset(names))
+            for names in (self._absent, ())
+            for whole in (True, False)
+            if not special
+        ]
 
     def context(self, data: bytes, before: object) -> object:
         """Give none."""
@@ -98,12 +105,7 @@ class JsonLines:
         """Give the lines as they are, if each is a canonical object."""
         count = data.count(b"\n")
         # Between these ends no line can hold two objects, and no object two lines.
-        if (
-            not self._ways
-            or not data.startswith(b"{")
-            or data.count(b"}\n") != count
-            or data.count(b"\n{") != count - 1
-        ):
+        if not self._ways or not data.startswith(b"{") or not data.endswith(b"}\n") or data.count(b"}\n{") != count - 1:
             return None
         if not _sound(data):
             return None
@@ -157,7 +159,8 @@ def _sound(data: bytes) -> bool:
             data.decode()
         except UnicodeDecodeError:
             return False
-    return b"\\u" not in data or (b"\\ud" not in data and b"\\uD" not in data)
+    # One byte is searched for at the speed of memory, two are not.
+    return b"\\" not in data or b"\\u" not in data or (b"\\ud" not in data and b"\\uD" not in data)
 
 
 def loaded(line: bytes) -> Record | None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sidecars.adapter.inputs.readiness import Readiness
 from sidecars.adapter.inputs.streams import Fifo, Stdin, is_fifo
-from sidecars.core.errors import WrongSettings
 from sidecars.core.follow.join import Lines, Records
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 # One piece of at most 1 MiB must fit while another is delivered.
-_SMALLEST_QUEUE = 2 << 20
+SMALLEST_QUEUE = 2 << 20
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -83,8 +82,6 @@ class Inputs:
 
     async def open(self) -> list[str]:
         """Listen, and give the addresses of it; port 0 lets the kernel choose. Raises WrongSettings."""
-        if self._settings.queue_limit < _SMALLEST_QUEUE:
-            raise WrongSettings(f"--queue-limit is {self._settings.queue_limit}, expected 2MiB or more")
         fifos = _fifos(self._settings, self._paths)
         if self._paths.stdin or fifos:
             self._open_streams(fifos)
