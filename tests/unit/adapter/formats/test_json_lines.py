@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.adapter import formats
+from sidecars.adapter.formats.canonical import Canonical
+from sidecars.adapter.formats.times import Times, zone
 from sidecars.adapter.table import Json, Objects, Unparsed
 from tests.unit.adapter.formats.cases import lines_of, records
 
@@ -23,6 +25,13 @@ def test_canonical_lines_pass_as_they_are() -> None:
     assert segment.data == CANONICAL * 3
     assert segment.count == 3
     assert {"file", "pod", "namespace", "node"} <= segment.absent
+
+
+def test_a_line_with_time_level_and_message_passes_whatever_else_has_such_a_name() -> None:
+    line = b'{"time":"2026-11-25T09:30:00Z","level":"info","message":"m","ts":1,"severity":"x","msg":"y","log":{"level":"e"}}'
+    (segment,) = JSON.parse(line + b"\n")
+    assert isinstance(segment, Json)
+    assert list(segment.records()) == [Canonical(Times(zone("UTC")))(json.loads(line))]
 
 
 def test_what_an_encoder_adds_is_absent_only_if_no_line_has_it() -> None:
