@@ -152,7 +152,15 @@ class Lane:
 
     def leave(self, position: Position) -> None:
         """Remember how far a rotated file was delivered that is known by its inode no longer."""
-        self.delivered = (*self.delivered, msgspec.structs.replace(position, done=True))[-_DELIVERED:]
+        others = [each for each in self.delivered if (each.inode, each.born) != (position.inode, position.born)]
+        self.delivered = (*others, msgspec.structs.replace(position, done=True))
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what was delivered, but for the last ones, and those so young that they may be taken for unread ones."""
+        if len(self.delivered) > _DELIVERED:
+            older, last = self.delivered[:-_DELIVERED], self.delivered[-_DELIVERED:]
+            self.delivered = (*(each for each in older if each.modified > self.since), *last)
 
     def ended(self, content: Position) -> None:
         """Remember how far a content was read that a truncation ended: a late copy of it is then known."""

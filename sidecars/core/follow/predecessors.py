@@ -257,7 +257,9 @@ class Predecessors:
         return file.born is not None and self._copies.get(file.identity) == file.born
 
     def forget(self) -> None:
-        """Drop what was noted of copies that are too old to be met again."""
+        """Drop what was noted of copies, and of what was delivered, that is too old to be met again."""
+        for lane in self._lanes.values():
+            lane.forget()
         settled = min((lane.since for lane in self._lanes.values()), default=0)
         self._copies = {identity: born for identity, born in self._copies.items() if born > settled}
         self.unpacking.forget()

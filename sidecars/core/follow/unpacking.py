@@ -37,7 +37,7 @@ class Unpacking:
         """
         found: dict[tuple[int, int], Archive] = {}
         for entry in names.packed(lane.path):
-            if entry[1].st_mtime_ns > lane.since:
+            if _modified(entry[1]) > lane.since:
                 archive = self._opened(lane, entry)
                 if archive is not None and archive.identity not in found and self._is_news(lane, archive):
                     found[archive.identity] = archive
@@ -232,6 +232,12 @@ def _head(file: File) -> Head:
     if file.head.size or file.packed:
         return file.head
     return head_of(file.fd) if file.open else NO_HEAD
+
+
+def _modified(status: os.stat_result) -> int:
+    """Give the last moment at which a file may have been written to: some compressors copy whole seconds only."""
+    modified = status.st_mtime_ns
+    return modified if modified % 1_000_000_000 else modified + 999_999_999
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
