@@ -1,0 +1,59 @@
+"""Where consumers find what is synced: a symlink that is swapped, or a real directory that is kept like a worktree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+
+from sidecars.core.errors import SidecarError
+from sidecars.syncer.settings import Settings
+
+_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# git-sync's own name for it: left behind by a crash, it made every later publishing fail.
+_LEFT_BEHIND = "tmp-link"
+
+
+class Link:
+    """The symlink to the published worktree: relative, swapped by one rename.
+
+    `root` is the real path of the root.
+    """
+
+    def __init__(self, settings: Settings, root: str) -> None:
+        name = settings.link or os.path.basename(settings.repo.rstrip("/"))
+        self.path = os.path.join(root, name)
+
+    def target(self) -> str | None:
+        """Give the absolute path of what is published; None where nothing is."""
+        try:
+            target = os.readlink(self.path)
+        except OSError:
+            return None
+        return os.path.normpath(os.path.join(os.path.dirname(self.path), target))
+
+    def current(self) -> str | None:
+        """Give the hash that is published, by the link's name for it; None where nothing is."""
+        target = self.target()
+        name = os.path.basename(target) if target else ""
+        return name if _HASH.fullmatch(name) else None
+
+    def publish(self, worktree: str, hash: str) -> None:
+        """Swap the link. Raises SidecarError."""
+        directory = os.path.dirname(self.path)
+        try:
+            os.makedirs(directory, 0o775, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.islink(os.path.join(directory, _LEFT_BEHIND)):
+                    os.unlink(os.path.join(directory, _LEFT_BEHIND))
+            temporary = os.path.join(directory, f".{os.path.basename(self.path)}.{secrets.token_hex(4)}")
+            os.symlink(os.path.relpath(worktree, directory), temporary)
+            try:
+                os.replace(temporary, self.path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            advice = "a directory is there; remove it, or use --publish=mirror" if os.path.isdir(self.path) else ""
+            raise SidecarError(f"can't publish {self.path}: {error.strerror}; {advice}".rstrip("; ")) from error
