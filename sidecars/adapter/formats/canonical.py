@@ -27,18 +27,33 @@ ALIASES = frozenset((*TIMES, *LEVEL_NAMES, *MESSAGES)) - set(OURS)
 
 
 class _Plan(NamedTuple):
-    """Which of an object's names may be its time, level and message."""
+    """Which of an object's names may be its time, level and message; whether a name of ours may be left over."""
 
     times: tuple[str, ...]
     levels: tuple[str, ...]
     messages: tuple[str, ...]
+    odd: bool
+
+
+class _Texts(dict[str, "str | None"]):
+    """Times that were read lately, by their text."""
+
+    def __init__(self, times: Times) -> None:
+        super().__init__()
+        self._read = times.text
+
+    def __missing__(self, text: str) -> str | None:
+        if len(self) > 4096:
+            self.clear()
+        time = self[text] = self._read(text)
+        return time
 
 
 class Canonical:
     """Gives records whose time, level and message are as all records have them."""
 
     def __init__(self, times: Times) -> None:
-        self._times = times
+        self._times = _Texts(times)
         self._plans: dict[tuple[str, ...], _Plan] = {}
 
     def __call__(self, record: Record) -> Record:
@@ -46,38 +61,54 @@ class Canonical:
         names = tuple(record)
         plan = self._plans.get(names) or self._planned(names)
         head: Record = {}
-        for ours, aliases, read in (
-            ("time", plan.times, self._time),
-            ("level", plan.levels, _level),
-            ("message", plan.messages, _message),
-        ):
-            for name in aliases:
-                value = read(record[name])
-                if value is not None:
-                    del record[name]
-                    head[ours] = value
-                    break
-        # Elastic Common Schema, nested.
-        if "level" not in head and isinstance(nested := record.get("log"), dict):
-            head.update({"level": level} if (level := _level(nested.get("level"))) else {})
-        for ours, other in _ELSE:
-            if ours in record and (kept := record.pop(ours)) is not None:
-                record.setdefault(other, kept)
-        return {**head, **record}
+        for name in plan.times:
+            value = record[name]
+            time = self._times[value] if isinstance(value, str) else _time(value)
+            if time is not None:
+                head["time"] = time
+                del record[name]
+                break
+        for name in plan.levels:
+            level = _level(record[name])
+            if level is not None:
+                head["level"] = level
+                del record[name]
+                break
+        for name in plan.messages:
+            message = _message(record[name])
+            if message is not None:
+                head["message"] = message
+                del record[name]
+                break
+        if plan.odd:
+            _rest(head, record)
+        head.update(record)
+        return head
 
     def _planned(self, names: tuple[str, ...]) -> _Plan:
         if len(self._plans) >= 256:
             self._plans.clear()
-        plan = _Plan(*(tuple(name for name in known if name in names) for known in (TIMES, LEVEL_NAMES, MESSAGES)))
-        self._plans[names] = plan
+        times, levels, messages = (
+            tuple(name for name in known if name in names) for known in (TIMES, LEVEL_NAMES, MESSAGES)
+        )
+        odd = "log" in names or any(name in names for name in OURS)
+        plan = self._plans[names] = _Plan(times, levels, messages, odd)
         return plan
 
-    def _time(self, value: object) -> str | None:
-        if isinstance(value, str):
-            return self._times.cell(value.encode("utf-8", "replace"))
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return times.number(value)
-        return None
+
+def _rest(head: Record, record: Record) -> None:
+    """Find the level that Elastic Common Schema nests, and give what is no time, level or message another name."""
+    if "level" not in head and isinstance(nested := record.get("log"), dict):
+        head.update({"level": level} if (level := _level(nested.get("level"))) else {})
+    for ours, other in _ELSE:
+        if ours in record and (kept := record.pop(ours)) is not None:
+            record.setdefault(other, kept)
+
+
+def _time(value: object) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return times.number(value)
+    return None
 
 
 def _level(value: object) -> str | None:

@@ -12,6 +12,8 @@ from sidecars.adapter.table import Field, Segment, Unparsed
 from sidecars.core.errors import WrongSettings
 
 _RUBY_NAME = re.compile(r"(?<!\\)\(\?<(?=[A-Za-z_])")
+# A group of nothing but digits is a number.
+_DIGITS = re.compile(r"\(\?P?<(\w+)>(?:\\d|\[0-9\]|\[\d.\]|\[0-9.\])(?:[+*]|\{[\d,]+\})[+?]?\)")
 # The longest line for an expression whose time grows with the square, or a higher power, of the line's length: about a
 # second for the worst of lines. Longer ones go out as they are.
 _LONGEST = {2: 16 << 10}
@@ -66,7 +68,10 @@ class Expression:
         self._longest = _longest(text, pattern.pattern)
         self._continued = re.compile(continued, re.MULTILINE).match if continued else None
         self._at = [number - 1 for number in pattern.groupindex.values()]
-        named = [(groups or {}).get(group, (group, "")) for group in pattern.groupindex]
+        digits = set(_DIGITS.findall(text))
+        named = [
+            (groups or {}).get(group, (group, "integer" if group in digits else "")) for group in pattern.groupindex
+        ]
         self._fields = [_field(field, kind, times) for field, kind in named]
         self._checks = tuple(index for index, field in enumerate(self._fields) if field.kind in ("time", "level"))
         self._message = next((index for index, field in enumerate(self._fields) if field.name == "message"), None)

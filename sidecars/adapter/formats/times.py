@@ -45,6 +45,8 @@ _SHAPES = tuple(
         rf"(?P<short>\d\d)(?P<month>\d\d)(?P<day>\d\d) +{_CLOCK}",
     )
 )
+# What is right already; nine digits at most, as nobody reads more.
+_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d:\d\d:\d\d)(?:\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = re.compile(r"(\d{1,20})(?:\.(\d{1,9})\d*)?", re.ASCII)
 
 Read = Callable[[bytes], "str | None"]
@@ -98,6 +100,9 @@ class Times:
         """Give the time in a text as RFC 3339; None for what is none."""
         if len(text) > 64:
             return None
+        right = _RFC3339.fullmatch(text)
+        if right and self._right(right.groups()):
+            return text
         text = text.strip(" []")
         for shape in _SHAPES:
             found = shape.fullmatch(text)
@@ -105,13 +110,23 @@ class Times:
                 return self._found(found.groupdict())
         return epoch(text)
 
+    def _right(self, groups: tuple[str, ...]) -> bool:
+        """Tell whether there is such a time, and its zone is written as all are: UTC is Z."""
+        if groups not in self._moments:
+            self._remember(groups, dict(zip(("year", "month", "day", "clock", "zone"), groups, strict=True)))
+        moment = self._moments[groups]
+        return moment is not None and moment.zone == groups[-1]
+
+    def _remember(self, key: tuple[str | None, ...], parts: dict[str, str | None]) -> None:
+        if len(self._moments) > 4096:
+            self._moments.clear()
+        self._moments[key] = self._moment(parts)
+
     def _found(self, parts: dict[str, str | None]) -> str | None:
         fraction = parts.pop("fraction", None)
         key = tuple(parts.values())
         if key not in self._moments:
-            if len(self._moments) > 4096:
-                self._moments.clear()
-            self._moments[key] = self._moment(parts)
+            self._remember(key, parts)
         moment = self._moments[key]
         if moment is None:
             return None

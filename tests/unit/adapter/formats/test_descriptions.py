@@ -35,7 +35,7 @@ _MAIN = (
         ("%{COMBINEDAPACHELOG}", COMBINED, {"client": "192.0.2.1", "status": 200, "bytes": 12, "path": "/a?b=c", "user_agent": "curl/8"}),
         ("%{TIMESTAMP_ISO8601:timestamp} %{LOGLEVEL:[log][level]} %{GREEDYDATA:message}", b"2026-01-31T09:30:00Z WARN a b", {"time": "2026-01-31T09:30:00Z", "level": "warning", "message": "a b"}),
         ("%{SYSLOGLINE}", b"Jan 31 09:30:00 web-0 cron[12]: run", {"host": "web-0", "process": "cron", "pid": 12, "message": "run"}),
-        (r"^(?<time>\S+) (?P<level>\w+) (?<status>\S+) (?<x>.*)$", b"2026-01-31T09:30:00Z WARN - a b\r", {"time": "2026-01-31T09:30:00Z", "level": "warning", "x": "a b"}),
+        (r"^(?<time>\S+) (?P<level>\w+) (?<status>\S+) (?<n>\d+) (?<x>.*)$", b"2026-01-31T09:30:00Z WARN - 7 a b\r", {"n": 7, "time": "2026-01-31T09:30:00Z", "level": "warning", "x": "a b"}),
         (r"user=(?<user>\w+)", b"login user=ada ok", {"user": "ada"}),
     ],
 )  # fmt: skip
