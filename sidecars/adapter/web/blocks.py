@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sidecars.adapter.table import Format
 from sidecars.adapter.web.sources import Source
 from sidecars.core.follow import join
 
@@ -13,13 +12,6 @@ BLOCK = 256 << 10
 LONGEST = 1 << 20  # of a record; a longer one comes in pieces
 
 Block = tuple[int, bytes]
-
-
-def records_of(format: Format) -> join.Records:
-    """Give how bytes are cut into records of a format."""
-    if format.parts:
-        return join.records(format.parts)
-    return join.records(None) if format.continuation is None else join.Joined(rb"(?!" + format.continuation + rb")")
 
 
 def forward(source: Source, start: int, end: int, records: join.Records) -> Iterator[Block]:

@@ -6,6 +6,7 @@ import collections
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 
+from sidecars.adapter.reading import records_of
 from sidecars.adapter.table import Format, Record
 from sidecars.adapter.web import blocks
 from sidecars.adapter.web.moments import epoch
@@ -20,7 +21,7 @@ class Reader:
 
     def __init__(self, source: Source, format: Format, shaping: Shaped, *, own: bool = False) -> None:
         self.source = source
-        self.records = blocks.records_of(format)
+        self.records = records_of(format)
         self._format = format
         self._shaping = shaping
         self._time = Names(shaping).time

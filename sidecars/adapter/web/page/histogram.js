@@ -52,7 +52,9 @@ export class Histogram {
     const most = Math.max(10, Math.floor(this.canvas.clientWidth / BAR));
     this.step = STEPS.find(step => (high - low) / step < most - 1) ?? Math.ceil((high - low) / (most - 2));
     this.start = Math.floor(low / this.step) * this.step;
-    const count = Math.floor((high - this.start) / this.step) + 1;
+    this.seconds = Math.max(1, (high - low) / 1000);
+    // A few lines do not fill the width.
+    const count = Math.max(10, Math.floor((high - this.start) / this.step) + 1);
     this.buckets = Array.from({ length: count }, () => ({ all: 0, warnings: 0, errors: 0, first: null }));
     for (const entry of this.view) {
       const bucket = this.buckets[Math.floor((entry.time - this.start) / this.step)];
@@ -75,7 +77,7 @@ export class Histogram {
     const style = getComputedStyle(this.figure);
     const [calm, wait, bad, strong] = ["--bar", "--wait-bar", "--bad-bar", "--line"].map(name => style.getPropertyValue(name));
     const top = Math.max(1, ...this.buckets.map(bucket => bucket.all));
-    const each = width / Math.max(this.buckets.length, 10);
+    const each = width / Math.max(1, this.buckets.length);
     this.each = each;
     this.buckets.forEach((bucket, place) => {
       if (place === this.hovered) {
@@ -115,7 +117,7 @@ export class Histogram {
     const errors = this.buckets.reduce((sum, bucket) => sum + bucket.errors, 0);
     const end = this.start + this.buckets.length * this.step;
     const day = new Date(this.start).toDateString() !== new Date(end).toDateString();
-    const rate = all / ((end - this.start) / 1000);
+    const rate = all / this.seconds;
     const words = `${rate >= 10 ? Math.round(rate).toLocaleString("en") : rate.toPrecision(2)} lines/s`;
     return {
       from: clock(this.start, { day, fraction: false }), to: clock(end, { day, fraction: false }),
