@@ -46,6 +46,7 @@ def test_the_time_of_a_record(text, expected):
         ("1.5s", NOON - 1.5),
         ("1d", NOON - 86400),
         ("1769860800", NOON),
+        ("10", 10),
         ("1769860800.25", NOON + 0.25),
         ("1769860800000", NOON),
         ("1769860800000000000", NOON),
@@ -56,13 +57,10 @@ def test_a_moment_that_is_asked_for(text, expected):
     assert moment(text, NOON) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "10", "-5m", "10 minutes", "5x", "99999999999m", "1e9"])
+@pytest.mark.parametrize("text", ["", "soon", "-5m", "10 minutes", "5x", "99999999999m", "1e9"])
 def test_what_is_no_moment(text):
-    if text == "10":
-        assert moment(text, NOON) == 10  # Seconds since 1970.
-    else:
-        with pytest.raises(ValueError, match=r".*"):
-            moment(text, NOON)
+    with pytest.raises((ValueError, OverflowError)):
+        moment(text, NOON)
 
 
 @given(st.text(max_size=40))
