@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import msgspec
 
@@ -151,9 +152,10 @@ class Lane:
             self.files.insert(0, file)
 
     def leave(self, position: Position) -> None:
-        """Remember how far a rotated file was delivered that is known by its inode no longer."""
+        """Remember how far a rotated file was delivered that is known by its inode no longer; for a while, from now."""
         others = [each for each in self.delivered if (each.inode, each.born) != (position.inode, position.born)]
-        self.delivered = (*others, msgspec.structs.replace(position, done=True))
+        now = max(position.modified, time.time_ns())
+        self.delivered = (*others, msgspec.structs.replace(position, done=True, modified=now))
         self.forget()
 
     def forget(self) -> None:

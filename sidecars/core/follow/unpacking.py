@@ -123,6 +123,9 @@ class Unpacking:
             likes = self._likes(lane, archive.begins())
             if self._is_copy(archive, likes):
                 self._judge(archive)
+                for position, file in likes:
+                    if file is None:
+                        lane.leave(position)
                 return False
             return self._examined(lane, archive, likes)
         except Unfinished:
@@ -151,6 +154,7 @@ class Unpacking:
         gone = [position for position, file in likes if file not in there and position.offset]
         for position in sorted(gone, key=lambda position: -position.offset):
             if archive.holds(position):
+                lane.leave(position)
                 archive.start_at(position.offset, position.partial)
                 break
         if archive.offset == archive.size:
