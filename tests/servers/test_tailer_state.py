@@ -202,3 +202,19 @@ def test_no_line_of_a_log_is_readable_in_the_checkpoint(tail, logs, state):
     tail("--state-dir", state, logs / "a.log").drained()
     assert b"hunter2" not in (state / "tailer-stdout.json").read_bytes()
     assert os.stat(state / "tailer-stdout.json").st_mode & 0o007 == 0
+
+
+@pytest.mark.parametrize("compressor", [["gzip"], ["zstd", "-q", "--rm"]], ids=["gzip", "zstd"])
+def test_what_was_rotated_and_compressed_meanwhile_goes_on_where_it_was_left(tail, logs, state, compressor):
+    log = logs / "a.log"
+    log.write_bytes(b"one\n")
+    tailer = tail("--state-dir", state, log)
+    tailer.until_written(b"one\n")
+    tailer.drained()
+    append(log, b"two\n")
+    log.rename(logs / "a.log.1")
+    subprocess.run([*compressor, logs / "a.log.1"], check=True)
+    append(log, b"three\n")
+    tailer = tail("--state-dir", state, log)
+    tailer.until_written(b"one\ntwo\nthree\n")
+    assert tailer.drained() == b"one\ntwo\nthree\n"
