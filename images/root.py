@@ -55,6 +55,9 @@ KEPT = {
 # What a package looks for beside its own files, by package: names of time zones, for keys and times in local time.
 BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo", "sidecars/adapter": "/usr/share/zoneinfo"}
 
+# Parts of core, and the library without which nothing could import them: who has not got it has no use for them.
+NEEDED = {"sidecars/core/forward": "fluent"}
+
 TMP, STICKY = "/tmp", 0o1777  # noqa: S108
 
 # glibc opens it by name when a thread ends; nothing links to it.
@@ -128,6 +131,9 @@ def prune_packages(root: str, command: str) -> None:
         runs = re.findall(r"from sidecars\.(\w+)", script.read())
     for folder, kept in {"sidecars": ["core", *runs], **KEPT}.items():
         prune_folder(f"{root}{PACKAGES}/{folder}", kept)
+    for part, library in NEEDED.items():
+        if not os.path.exists(f"{root}{PACKAGES}/{library}"):
+            shutil.rmtree(f"{root}{PACKAGES}/{part}", ignore_errors=True)
     for path in walk(root + PACKAGES):
         if left_out(path, LEFT_OUT_OF_PACKAGES):
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

@@ -23,7 +23,7 @@ class Image:
 
     name: str  # also of its command
     port: int  # of its admin door
-    idle: tuple[str, ...]  # arguments with which it runs, and has nothing to do
+    idle: tuple[str, ...]  # arguments with which it runs, has nothing to do, and ends at once when asked to
     lingering: tuple[str, ...]  # arguments more with which its drain lasts longer than a test
     prefix: str  # of its variables
     secret: str  # a variable that holds a secret
@@ -43,11 +43,14 @@ class Image:
 # As an empty volume takes it from the image's /state: a tmpfs gets the mode of the folder under it, but not its owner.
 OWN = "uid=65532,gid=0,mode=0770"
 
+# Nobody writes at the end of these tests: there is nothing to wait for.
+HASTY = ("--quiet", "0.1s")
+
 IMAGES = [
     Image(
         name="log-tailer",
         port=9101,
-        idle=("/logs/*.log",),
+        idle=("/logs/*.log", *HASTY),
         lingering=("--quiet", "20s"),
         prefix="TAILER_",
         secret="TAILER_FORWARD_KEY",
@@ -60,7 +63,7 @@ IMAGES = [
     Image(
         name="s3-shipper",
         port=9103,
-        idle=("/logs/*.log", "--bucket", "logs", "--endpoint", "http://127.0.0.1:9", "--region", "us-east-1"),
+        idle=("/logs/*.log", "--bucket", "logs", "--endpoint", "http://127.0.0.1:9", "--region", "us-east-1", *HASTY),
         lingering=("--quiet", "20s"),
         prefix="SHIPPER_",
         secret="SHIPPER_SECRET_ACCESS_KEY",
@@ -75,7 +78,7 @@ IMAGES = [
         name="log-adapter",
         port=9102,
         serves=(3080,),
-        idle=("/logs/*.log",),
+        idle=("/logs/*.log", *HASTY),
         lingering=("--quiet", "20s"),
         prefix="ADAPTER_",
         secret="ADAPTER_AUTH_PASSWORD",
