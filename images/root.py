@@ -132,8 +132,7 @@ def prune_packages(root: str, command: str) -> None:
     for folder, kept in {"sidecars": ["core", *runs], **KEPT}.items():
         prune_folder(f"{root}{PACKAGES}/{folder}", kept)
     for part, library in NEEDED.items():
-        if not os.path.exists(f"{root}{PACKAGES}/{library}"):
-            shutil.rmtree(f"{root}{PACKAGES}/{part}", ignore_errors=True)
+        prune_part(f"{root}{PACKAGES}/{part}", f"{root}{PACKAGES}/{library}")
     for path in walk(root + PACKAGES):
         if left_out(path, LEFT_OUT_OF_PACKAGES):
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
@@ -146,6 +145,12 @@ def prune_folder(folder: str, kept: list[str]) -> None:
     for entry in os.scandir(folder) if os.path.isdir(folder) else ():
         if entry.is_dir() and entry.name not in kept:
             shutil.rmtree(entry)
+
+
+def prune_part(part: str, library: str) -> None:
+    """Remove a folder, if it is there, whose library is not."""
+    if os.path.exists(part) and not os.path.exists(library):
+        shutil.rmtree(part)
 
 
 def strip(path: str) -> None:
