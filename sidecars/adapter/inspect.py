@@ -90,7 +90,7 @@ def _example(name: str, head: bytes) -> str:
     for segment in formats.compile(name).parse(head):
         if not isinstance(segment, Unparsed):
             for record in segment.records():
-                return msgspec.json.encode(record).decode("utf-8", "replace")
+                return _plain(msgspec.json.encode(record).decode("utf-8", "replace"))
     return ""
 
 

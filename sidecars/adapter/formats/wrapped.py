@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sidecars.adapter.table import Format, Objects, Record, Segment, Table, Unparsed
 
@@ -46,18 +46,19 @@ class Wrapped:
     def _all(self, outer: Segment, messages: Sequence[bytes], context: object) -> list[Segment]:
         """Read messages together, so that the lines of one record are joined."""
         merged: list[Segment] = []
-        start = 0
+        cut, start = _cutter(outer), 0
         for inner in self._inner.parse(b"\n".join(messages) + b"\n", context):
             sizes = [line.count(b"\n") + 1 for line in inner.lines]
             end = start + sum(sizes)
-            merged.append(_merged(_cut(outer, start, end), inner, sizes))
+            merged.append(_merged(cut(start, end), inner, sizes))
             start = end
-        return [*merged, _cut(outer, start, len(messages))] if start < len(messages) else merged
+        return [*merged, cut(start, len(messages))] if start < len(messages) else merged
 
     def _each(self, outer: Segment, messages: Sequence[bytes], context: object) -> list[Segment]:
         merged: list[Segment] = []
+        cut = _cutter(outer)
         for index, message in enumerate(messages):
-            alone = _cut(outer, index, index + 1)
+            alone = cut(index, index + 1)
             inner = self._inner.parse(message + b"\n", context)
             one = len(inner) == 1 and inner[0].count == 1
             merged.append(_merged(alone, inner[0], [1]) if one else alone)
@@ -74,11 +75,15 @@ def _messages(segment: Segment) -> Sequence[bytes] | None:
     return [str(record.get("message", "")).encode("utf-8", "replace") for record in segment.records()]
 
 
-def _cut(segment: Segment, start: int, end: int) -> Segment:
+def _cutter(segment: Segment) -> Callable[[int, int], Segment]:
+    """Give what cuts records out of a segment."""
     if isinstance(segment, Table):
-        columns = [column[start:end] for column in segment.columns]
-        return Table(segment.fields, columns, segment.lines[start:end], segment.clean)
-    return Objects(list(segment.records())[start:end], segment.lines[start:end])
+        table = segment
+        return lambda start, end: Table(
+            table.fields, [column[start:end] for column in table.columns], table.lines[start:end], table.clean
+        )
+    records, lines = list(segment.records()), segment.lines
+    return lambda start, end: Objects(records[start:end], lines[start:end])
 
 
 def _merged(outer: Segment, inner: Segment, sizes: Sequence[int]) -> Segment:

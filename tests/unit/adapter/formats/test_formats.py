@@ -122,6 +122,19 @@ def test_formats_with_headers_and_parts_raise_nothing_and_lose_nothing_else(name
     assert sum(len(segment.lines) for segment in segments) == sum(segment.count for segment in segments)
 
 
+@pytest.mark.parametrize("colour", [b"", b"\x1b[0m"])
+@pytest.mark.parametrize("name", ["nginx", "text", "log4j", "docker+nginx"])
+def test_a_portion_of_many_lines_loses_none(name: str, colour: bytes) -> None:
+    line = next(data for each, data, _ in CASES if each == name.rpartition("+")[2]).split(b"\n")[0]
+    inner = line.replace(b'"', b'\\"')
+    wrap = b'{"log":"%b\\n","stream":"a","time":"2026-01-31T09:30:00Z"}\n'
+    pair = wrap % inner + wrap % b"odd" if "+" in name else line + colour + b"\nodd\n"
+    data = pair * 9_000
+    segments = formats.compile(name, continuation=None).parse(data)
+    assert lines_of(segments) == data
+    assert sum(segment.count for segment in segments) == 18_000
+
+
 def test_parts_of_a_line_are_joined_by_stream() -> None:
     data = (
         b"2026-01-31T09:30:00Z stdout P one \n2026-01-31T09:30:01Z stderr F other\n2026-01-31T09:30:02Z stdout P and \n"
