@@ -66,7 +66,7 @@ def test_a_line_that_is_not_in_the_format_stays_between_those_that_are() -> None
 
 @pytest.mark.parametrize("name", PLAIN)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_no_bytes_are_lost_and_none_raise(name: str, data: st.DataObject) -> None:
     seeds = [line for each, case, _ in CASES if each == name for line in case.split(b"\n")] or [b"{}"]
     pieces = st.one_of(
@@ -113,7 +113,7 @@ def test_no_bytes_are_lost_and_none_raise(name: str, data: st.DataObject) -> Non
         max_size=8,
     ).map(b"".join)
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_formats_with_headers_and_parts_raise_nothing_and_lose_nothing_else(name: str, data: bytes) -> None:
     segments = formats.compile(name).parse(data)
     kept = lines_of(segments).split(b"\n")
