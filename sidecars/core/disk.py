@@ -53,7 +53,7 @@ def replace_directory(path: str, source: str) -> None:
     with _naming(path):
         _sync_tree(source)
         if os.path.isdir(path) and not os.path.islink(path):
-            _exchange(source, path)
+            exchange(source, path)
             shutil.rmtree(source)
         else:
             os.rename(source, path)
@@ -69,6 +69,17 @@ def sync_directory(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def exchange(one: str, other: str) -> None:
+    """Swap two names of one filesystem at once, not yet durably; raises OSError where the filesystem cannot."""
+    import ctypes  # a MiB that few need
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    here, swap = -100, 2  # renameat2 with RENAME_EXCHANGE, which the os module does not have
+    if libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), swap) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), other)
 
 
 @contextlib.contextmanager
@@ -134,14 +145,3 @@ def _sync_tree(path: str) -> None:
                 finally:
                     os.close(descriptor)
         sync_directory(folder)
-
-
-def _exchange(one: str, other: str) -> None:
-    """Swap two names at once: renameat2 with RENAME_EXCHANGE, which the os module does not have."""
-    import ctypes  # a MiB that few need
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    here, exchange = -100, 2
-    if libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code), other)
