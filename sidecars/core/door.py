@@ -1,11 +1,11 @@
-"""HTTP/1.1 on the service's own event loop, for a handful of clients: probes, Prometheus, a person's browser."""
+"""HTTP/1.1 on the service's own event loop, for a handful of clients: probes, Prometheus, a browser, a git host."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple, cast
@@ -26,7 +26,8 @@ class Request(NamedTuple):
     path: str
     headers: Mapping[str, str]
     peer: ipaddress.IPv4Address | ipaddress.IPv6Address
-    body: bytes = b""
+    body: bytes | bytearray = b""
+    query: str = ""
 
 
 class Response(NamedTuple):
@@ -39,6 +40,20 @@ class Response(NamedTuple):
 
 
 Answer = Callable[[Request], Response]
+LateAnswer = Callable[[Request], Response | Awaitable[Response]]
+
+
+class Limits(NamedTuple):
+    """What clients may ask of a door.
+
+    patience      seconds to send a request, or to read its answer
+    longest_body  bytes of one request's body
+    bodies        bytes of the bodies of all requests together
+    """
+
+    patience: float = _PATIENCE
+    longest_body: int = _LONGEST_BODY
+    bodies: int = _MOST_CONNECTIONS * 2 * _LONGEST_BODY
 
 
 def text(status: int, line: str) -> Response:
@@ -46,32 +61,38 @@ def text(status: int, line: str) -> Response:
     return Response(status, line.encode(errors="backslashreplace") + b"\n")
 
 
+_LIMITS = Limits()
+
+
 class Connection(asyncio.Protocol):
     """One client's connection: one request after another, each answered when it is whole."""
 
-    def __init__(self, answer: Answer, open_connections: dict[Connection, None], patience: float) -> None:
-        self._answer = answer
-        self._allowed = patience
-        self._open = open_connections
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LONGEST_HEAD)
         self._request: h11.Request | None = None
         self._body = bytearray()
+        self._held = 0
+        self._late: asyncio.Future[Response] | None = None
         self._unread = False
         self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the client in; when the house is full, the one that came first leaves: a probe must always get in."""
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._open) >= _MOST_CONNECTIONS:
-            next(iter(self._open)).abort()
-        self._open[self] = None
+        if len(self._door.connections) >= _MOST_CONNECTIONS:
+            next(iter(self._door.connections)).abort()
+        self._door.connections[self] = None
         self._peer = _peer(self._transport)
-        self._patience = asyncio.get_running_loop().call_later(self._allowed, self._expire)
+        self._allow()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client."""
         self._patience.cancel()
-        self._open.pop(self, None)
+        if self._late:
+            self._late.cancel()
+        self._free()
+        self._door.connections.pop(self, None)
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is whole now."""
@@ -79,11 +100,12 @@ class Connection(asyncio.Protocol):
             self._http.receive_data(data)
             self._advance()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """The client sends no more; what it has sent is answered."""
         if not (self._refused or self._transport.is_closing()):
             self._http.receive_data(b"")
             self._advance()
+        return self._late is not None
 
     def pause_writing(self) -> None:
         """The client does not read its answers: it gets no more of them until it does."""
@@ -93,17 +115,18 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self._unread = False
-        self._transport.resume_reading()
-        self._advance()
+        if not self._late:
+            self._transport.resume_reading()
+            self._advance()
 
     def abort(self) -> None:
         """Drop the client."""
-        self._open.pop(self, None)
+        self._door.connections.pop(self, None)
         self._transport.abort()
 
     def _advance(self) -> None:
         try:
-            while not (self._unread or self._refused or self._transport.is_closing()) and self._next():
+            while not (self._unread or self._refused or self._late or self._transport.is_closing()) and self._next():
                 pass
         except h11.RemoteProtocolError as error:
             self._refuse(error.error_status_hint, str(error))
@@ -112,16 +135,9 @@ class Connection(asyncio.Protocol):
         """Take one event; False when there is none until more data comes."""
         match self._http.next_event():
             case h11.Request() as request:
-                self._request = request
-                if _length(request) > _LONGEST_HEAD:  # h11 looks at the length of what comes in pieces only.
-                    self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD} bytes")
-                self._body.clear()
-                if self._http.they_are_waiting_for_100_continue:
-                    self._send(h11.InformationalResponse(status_code=100, headers=[]))
+                self._begin(request)
             case h11.Data(data=data):
-                self._body += data
-                if len(self._body) > _LONGEST_BODY:
-                    self._refuse(413, f"the body is longer than {_LONGEST_BODY} bytes")
+                self._take(data)
             case h11.EndOfMessage():
                 self._respond()
             case h11.ConnectionClosed():
@@ -131,21 +147,84 @@ class Connection(asyncio.Protocol):
                 return False
         return True
 
-    def _respond(self) -> None:
-        assert self._request is not None  # noqa: S101  (h11 ends no message that it has not begun)
+    def _begin(self, request: h11.Request) -> None:
+        self._request = request
+        if _length(request) > _LONGEST_HEAD:  # h11 looks at the length of what comes in pieces only.
+            self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD} bytes")
+            return
+        if request.method == b"CONNECT":
+            self._refuse(405, "this is no proxy")
+            return
+        refusal = self._door.look(self._asked())
+        if refusal:
+            self._refuse(refusal.status, refusal.body.decode().removesuffix("\n"))
+        elif self._http.they_are_waiting_for_100_continue:
+            self._send(h11.InformationalResponse(status_code=100, headers=[]))
+
+    def _take(self, data: bytes) -> None:
+        limits = self._door.limits
+        self._body += data
+        self._held += len(data)
+        self._door.held += len(data)
+        if self._held > limits.longest_body:
+            self._refuse(413, f"the body is longer than {limits.longest_body} bytes")
+        elif self._door.held > limits.bodies:
+            self._refuse(503, "too much is being sent at once; try again")
+
+    def _free(self) -> None:
+        """Let go of the body."""
+        self._door.held -= self._held
+        self._held, self._body = 0, bytearray()
+
+    def _asked(self) -> Request:
+        assert self._request is not None  # noqa: S101  (nothing is asked before a request has begun)
         head = self._request.method == b"HEAD"
         headers = {name.decode(): value.decode("latin-1") for name, value in self._request.headers}
-        method = "GET" if head else self._request.method.decode()
-        path = self._request.target.decode("ascii", "replace").partition("?")[0]
-        self._write(self._answer(Request(method, path, headers, self._peer, bytes(self._body))), head)
+        path, _, query = self._request.target.decode("ascii", "replace").partition("?")
+        return Request("GET" if head else self._request.method.decode(), path, headers, self._peer, self._body, query)
+
+    def _respond(self) -> None:
+        answer = self._door.answer(self._asked())
+        if isinstance(answer, Response):
+            self._finish(answer)
+            return
+        # Nothing is read meanwhile, or a client that goes on sending would fill the memory.
+        self._patience.cancel()
+        self._transport.pause_reading()
+        self._late = asyncio.ensure_future(answer)
+        self._late.add_done_callback(self._come)
+
+    def _come(self, late: asyncio.Future[Response]) -> None:
+        """The answer that was waited for is there."""
+        self._late = None
+        if late.cancelled() or self._transport.is_closing():
+            return
+        try:
+            self._finish(late.result())
+        except BaseException:
+            self.abort()
+            raise
+        if not self._unread:
+            self._transport.resume_reading()
+            self._advance()
+
+    def _finish(self, response: Response) -> None:
+        assert self._request is not None  # noqa: S101  (h11 ends no message that it has not begun)
+        self._free()
+        self._write(response, self._request.method == b"HEAD")
         if self._http.our_state is h11.MUST_CLOSE:
             self._transport.close()
         else:
             self._http.start_next_cycle()
         self._patience.cancel()
-        self._patience = asyncio.get_running_loop().call_later(self._allowed, self._expire)
+        self._allow()
+
+    def _allow(self) -> None:
+        self._patience = asyncio.get_running_loop().call_later(self._door.limits.patience, self._expire)
 
     def _refuse(self, status: int, reason: str) -> None:
+        self._free()
+        self._door.refused(status)
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             response = text(status, reason)
             self._write(response._replace(headers=(("Connection", "close"),)), head=False)
@@ -175,7 +254,7 @@ class Connection(asyncio.Protocol):
 
     def _expire(self) -> None:
         if self._http.their_state is h11.SEND_BODY and not self._refused:
-            self._refuse(408, f"the request did not come within {self._allowed:g} s")
+            self._refuse(408, f"the request did not come within {self._door.limits.patience:g} s")
         self._transport.abort()
 
 
@@ -183,32 +262,36 @@ class Door:
     """A listening address and its connections.
 
     "" as the host means every interface, by IPv6 and IPv4; by IPv4 alone where the kernel has no IPv6.
+
+    answer   gives a response at once, or what to await for one
+    look     may refuse a request by its head alone, before its body is read
+    refused  is told the status of each request that was not answered, but refused by the door itself
     """
 
-    def __init__(self, answer: Answer, patience: float = _PATIENCE) -> None:
-        self._answer = answer
-        self._patience = patience
-        self._connections: dict[Connection, None] = {}
+    def __init__(self, answer: LateAnswer, limits: Limits = _LIMITS) -> None:
+        self.answer = answer
+        self.limits = limits
+        self.look: Callable[[Request], Response | None] = lambda _: None
+        self.refused: Callable[[int], None] = lambda _: None
+        self.connections: dict[Connection, None] = {}
+        self.held = 0
         self._server: asyncio.Server | None = None
 
     async def open(self, host: str, port: int) -> list[str]:
         """Listen, and return the addresses; port 0 lets the kernel choose. Raises OSError."""
         loop = asyncio.get_running_loop()
         if host in ("", "*"):
-            self._server = await loop.create_server(self._connection, sock=everywhere(port))
+            self._server = await loop.create_server(lambda: Connection(self), sock=everywhere(port))
         else:
-            self._server = await loop.create_server(self._connection, host, port)
+            self._server = await loop.create_server(lambda: Connection(self), host, port)
         return [shown(*each.getsockname()[:2]) for each in self._server.sockets]
 
     def close(self) -> None:
         """Stop listening and drop every client."""
         if self._server:
             self._server.close()
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.abort()
-
-    def _connection(self) -> Connection:
-        return Connection(self._answer, self._connections, self._patience)
 
 
 def everywhere(port: int) -> socket.socket:
