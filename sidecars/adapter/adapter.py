@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 from collections.abc import Sequence
@@ -114,6 +115,8 @@ class Adapter:
 
     async def run(self, life: Lifecycle) -> None:
         """Deliver until the drain has ended, or the inputs have."""
+        # Each batch makes thousands of tuples, none of which refers to itself: to look through them costs a twentieth.
+        gc.set_threshold(100_000, 20, 20)
         self._check_state(life.state_dir)
         oldest_undelivered.set_function(lambda: max((f.oldest_seconds for f in self._followers.values()), default=0.0))
         work = self._outputs(life)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from msgspec.structs import replace
@@ -24,6 +25,8 @@ from sidecars.core.log import log
 Key = tuple[str, str | None]
 
 AUTO, SYSLOG = "auto", "syslog"
+# kubelet's pkg/kubelet/kuberuntime/logs: time, stream, tag.
+_CRI = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.+Z-]++ std(?:out|err) [PF]")
 # What a format is found by: so much of a file's beginning.
 HEAD_BYTES = 64 << 10
 # A file that has a smaller share of its lines in its format, among so many, is looked at again: it may have changed.
@@ -106,10 +109,30 @@ def _continuation(multiline: str | None) -> bytes | Literal["own"] | None:
     return None if multiline is None else join.continuation(multiline)
 
 
+class _Unknown:
+    """Cuts bytes whose format is not known yet, so that no trace is torn, and no line of a container's log in parts."""
+
+    def __init__(self) -> None:
+        self._traces, self._cri, self._docker = (join.records(rule) for rule in ("all", "cri", "docker"))
+
+    def cut(self, buffer: bytearray, start: int, end: int) -> int:
+        """Give the position after the last record that is known to be complete."""
+        rule = self._traces
+        if _CRI.match(buffer, start, end):
+            rule = self._cri
+        elif buffer.startswith(b'{"log":', start, end):
+            rule = self._docker
+        return rule.cut(buffer, start, end)
+
+    def split(self, data: bytes) -> Iterator[bytes]:
+        """Give the records."""
+        return self._traces.split(data)
+
+
 def records_of(format: Format | None) -> join.Records:
-    """Give how bytes are cut into records of a format; None: it is not known yet, and traces must not be torn."""
+    """Give how bytes are cut into records of a format; None: it is not known yet."""
     if format is None:
-        return join.records("all")
+        return _Unknown()
     if format.parts:
         return join.records(format.parts)
     return join.Lines() if format.continuation is None else join.Joined(rb"(?!" + format.continuation + rb")")

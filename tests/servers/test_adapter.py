@@ -231,3 +231,14 @@ def test_a_wrong_setting_is_refused_in_words(arguments, text):
     command = [*Adapter.command, "--listen", "off", *arguments, "/logs", "--check-config"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert ended.returncode == 2 and text in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_container_line_in_parts_is_whole_before_its_format_is_known(adapt, logs):
+    log = logs / "0.log"
+    log.write_text("".join(f"2026-01-31T09:30:00.1Z stdout {part} {text}\n" for part, text in ("Fa", "Pb", "Pc")))
+    adapter = adapt(log).watching()
+    adapter.until(lambda: len(adapter.records()) == 1)
+    with log.open("a") as file:
+        file.write("2026-01-31T09:30:00.1Z stdout F d\n")
+    adapter.until(lambda: len(adapter.records()) == 2)
+    assert [record["message"] for record in adapter.records()] == ["a", "bcd"]
