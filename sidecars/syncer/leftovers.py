@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from sidecars.syncer.root import read, remove
 
 _LOCK_OF_DIRECTORY = ".lock"  # core.disk.lock's, held for as long as this process lives
+_STATE = "state"  # What is published, pinned and was published before: see publish.state_directory.
 
 
 def sweep_repository(repository: str) -> None:
@@ -20,7 +21,7 @@ def sweep_repository(repository: str) -> None:
 
 def sweep_own(own: str) -> bool:
     """Remove what was being made or removed under ROOT/.git-syncer; True if there was something."""
-    names = [name for name in os.listdir(own) if name != _LOCK_OF_DIRECTORY]
+    names = [name for name in os.listdir(own) if name not in (_LOCK_OF_DIRECTORY, _STATE)]
     for name in names:
         remove(os.path.join(own, name))
     return bool(names)
