@@ -241,8 +241,10 @@ class _Seen(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Seen).decode_lines
 
 
-def _seen(segment: Segment) -> list[_Seen]:
+def _seen(segment: Segment) -> Sequence[_Seen]:
     if isinstance(segment, Json):
+        if segment.seen is not None:
+            return segment.seen
         try:
             return _decode(segment.data)
         except _BROKEN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -92,15 +92,17 @@ class Json:
     """Lines that are JSON objects in UTF-8 and need no change: time, level and message are as a Record has them.
 
     `absent` names the fields that none of the objects has, among those that the format was asked about: what adds one
-    of these may put it into the text.
+    of these may put it into the text. `seen` is what was read of each object, its `level`, `method` and `status` among
+    it, None where it has none; None where these were not read.
     """
 
-    __slots__ = ("absent", "count", "data")
+    __slots__ = ("absent", "count", "data", "seen")
 
-    def __init__(self, data: bytes, count: int, absent: frozenset[str]) -> None:
+    def __init__(self, data: bytes, count: int, absent: frozenset[str], seen: Sequence[Any] | None = None) -> None:
         self.data = data
         self.count = count
         self.absent = absent
+        self.seen = seen
 
     @property
     def lines(self) -> Sequence[bytes]:

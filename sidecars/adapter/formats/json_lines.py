@@ -19,6 +19,8 @@ from sidecars.adapter.table import LEVELS, Json, Objects, Record, Segment
 
 # What an encoder may add on its own: if no object has these, they can be put into its text.
 ADDED = frozenset(("file", "pod", "namespace", "node"))
+# What is counted of a request beside its level.
+COUNTED: dict[str, Any] = {"method": str, "status": int}
 # A portion in which some lines are not canonical is cut into so many pieces, of which the others pass.
 _PIECES = 16
 
@@ -41,13 +43,16 @@ class Passed(Json):
 def _canonical(absent: Collection[str], *, whole: bool) -> Callable[[bytes], list[Any]]:
     """Give what decodes lines that are canonical and have none of these fields, and raises for others.
 
-    Where all of time, level and message must be there (`whole`), no other name is looked for, which is twice as fast.
+    Where all of time, level and message must be there (`whole`), no other name is looked for, which is twice as fast;
+    what is counted of requests is read with them.
     """
     kinds: tuple[Any, ...] = (Annotated[datetime, msgspec.Meta(tz=True)], Literal[LEVELS], str)
     fields: list[Any] = list(zip(OURS, kinds, strict=True))
-    if not whole:
+    if whole:
+        fields += [(name, kind | None, None) for name, kind in COUNTED.items()]
+    else:
         fields = [(name, kind | UnsetType, UNSET) for name, kind in fields]
-    names = dict(zip(OURS, OURS, strict=True))
+    names = {name: name for name, *_ in fields}
     for number, name in enumerate(sorted({*(() if whole else ALIASES), *absent} - set(OURS))):
         fields.append((f"not_{number}", UnsetType, UNSET))
         names[f"not_{number}"] = name
@@ -76,10 +81,10 @@ class JsonLines:
         self._special = special
         self._absent = ADDED | frozenset(absent)
         self._ways = [
-            (_canonical(names, whole=whole), frozenset(names))
-            for names in (self._absent, ())
+            (_canonical(names, whole=whole), names, whole)
+            for names in (self._absent, frozenset[str]())
             for whole in (True, False)
-            if not special
+            if not special and not (whole and COUNTED.keys() & names)
         ]
 
     def context(self, data: bytes, before: object) -> object:
@@ -109,12 +114,13 @@ class JsonLines:
             return None
         if not _sound(data):
             return None
-        for decode, absent in self._ways:
+        for decode, absent, whole in self._ways:
             try:
-                if len(decode(data)) == count:
-                    return Passed(data, count, absent)
+                read = decode(data)
             except _BROKEN:
                 continue
+            if len(read) == count:
+                return Passed(data, count, absent, read if whole else None)
         return None
 
     def _read(self, data: bytes) -> list[Segment]:

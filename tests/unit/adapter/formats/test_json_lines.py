@@ -34,6 +34,16 @@ def test_a_line_with_time_level_and_message_passes_whatever_else_has_such_a_name
     assert list(segment.records()) == [Canonical(Times(zone("UTC")))(json.loads(line))]
 
 
+def test_what_is_counted_is_read_with_the_rest_unless_it_is_to_be_absent() -> None:
+    line = b'{"time":"2026-01-31T09:30:00Z","level":"info","message":"x","status":404,"method":"GET"}\n'
+    (segment,) = JSON.parse(line * 2)
+    assert isinstance(segment, Json)
+    assert [(each.level, each.method, each.status) for each in segment.seen or ()] == [("info", "GET", 404)] * 2
+    (segment,) = formats.compile("json", absent=["status"]).parse(line)
+    assert isinstance(segment, Json)
+    assert (segment.seen, segment.absent) == (None, frozenset())
+
+
 def test_what_an_encoder_adds_is_absent_only_if_no_line_has_it() -> None:
     (segment,) = JSON.parse(CANONICAL + b'{"pod":"a"}\n')
     assert isinstance(segment, Json)
