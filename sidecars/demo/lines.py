@@ -83,10 +83,10 @@ def java(random: Random, number: int, time: float) -> str:
 def backup(random: Random, number: int, time: float) -> str:
     """One line of a plain batch program that has no logging library.
 
-    2026-11-23T06:26:17+00:00 backup 17: 1204 files, 38 MiB, 0 errors
+    2026-11-23T06:26:17+00:00 backup 17 done: 1204 files, 38 MiB, 0 errors
     """
     files, size = random.randint(10, 2000), random.randint(1, 90)
-    return f"{_moment(time):%Y-%m-%dT%H:%M:%S+00:00} backup {number}: {files} files, {size} MiB, 0 errors\n"
+    return f"{_moment(time):%Y-%m-%dT%H:%M:%S+00:00} backup {number} done: {files} files, {size} MiB, 0 errors\n"
 
 
 def _trace(random: Random) -> str:

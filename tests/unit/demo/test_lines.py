@@ -17,7 +17,7 @@ JAVA = re.compile(
     r"2026-11-23 12:00:00,062 (INFO |ERROR) \[http-nio-8080-exec-\d\] shop\.StockService - item 7 \w+\n"
     r"(shop\.StockException: .*\n(\tat .*\n){3}Caused by: .*\n\tat .*\n\t\.\.\. 3 more\n)?"
 )
-BACKUP = re.compile(r"2026-11-23T12:00:00\+00:00 backup 7: \d+ files, \d+ MiB, 0 errors\n")
+BACKUP = re.compile(r"2026-11-23T12:00:00\+00:00 backup 7 done: \d+ files, \d+ MiB, 0 errors\n")
 
 
 @pytest.mark.parametrize(("record", "shape"), [(lines.access, COMBINED), (lines.java, JAVA), (lines.backup, BACKUP)])
