@@ -17,8 +17,9 @@ from sidecars.core.follow.file import File, open_file
 from sidecars.core.follow.identity import Position
 from sidecars.core.follow.lane import Lane, Options, Source
 from sidecars.core.follow.names import Names
-from sidecars.core.follow.predecessors import Predecessors, Remembered
+from sidecars.core.follow.predecessors import Predecessors
 from sidecars.core.follow.registry import Registry
+from sidecars.core.follow.remembered import Remembered
 from sidecars.core.follow.turns import Turns
 
 # How long a path that a glob gave is remembered after its file went: it may come back.
