@@ -92,8 +92,8 @@ class Json:
     """Lines that are JSON objects in UTF-8 and need no change: time, level and message are as a Record has them.
 
     `absent` names the fields that none of the objects has, among those that the format was asked about: what adds one
-    of these may put it into the text. `seen` is what was read of each object, its `level`, `method` and `status` among
-    it, None where it has none; None where these were not read.
+    of these may put it into the text. `seen` is what was read of each object, where that was done: each has a time, a
+    level and a message then, and its `level`, `method` and `status` are there to be counted, None where it has none.
     """
 
     __slots__ = ("absent", "count", "data", "seen")

@@ -71,13 +71,14 @@ class Encoder:
         added = always | otherwise
         if not added:
             return data
+        # What was seen of each has its time, level and message.
+        if segment.seen is None and _EMPTY_OBJECT.search(data):
+            return None
         return _spliced(data, segment.count, dumps(added)[1:])
 
 
 def _spliced(data: bytes, count: int, added: bytes) -> bytes | None:
     """Put members, with the brace after them, in the place of each line's last brace; None where a line has none."""
-    if _EMPTY_OBJECT.search(data):
-        return None
     # Splitting and joining is twice as fast here as replacing.
     lines = data.split(b"}\n")
     if len(lines) != count + 1:
