@@ -140,7 +140,7 @@ class Measures:
         self._add("git_sync_hook_run_count_total", name=name, status=status)
 
     def gate_run(self, status: str) -> None:
-        """Count a run of the gate: passed, refused or error."""
+        """Count a run of the gate: passed or refused."""
         self._add("git_syncer_gate_runs_total", status=status)
 
     def pushed(self, result: str) -> None:
