@@ -6,10 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from sidecars.syncer import documents
 from sidecars.syncer.root import read, remove
 
 _LOCK_OF_DIRECTORY = ".lock"  # core.disk.lock's, held for as long as this process lives
-_STATE = "state"  # What is published, pinned and was published before: see publish.state_directory.
 
 
 def sweep_repository(repository: str) -> None:
@@ -20,8 +20,8 @@ def sweep_repository(repository: str) -> None:
 
 
 def sweep_own(own: str) -> bool:
-    """Remove what was being made or removed under ROOT/.git-syncer; True if there was something."""
-    names = [name for name in os.listdir(own) if name not in (_LOCK_OF_DIRECTORY, _STATE)]
+    """Remove what was being made or removed under ROOT/.git-syncer, but no document; True if there was something."""
+    names = [name for name in os.listdir(own) if name != _LOCK_OF_DIRECTORY and not name.endswith(documents.SUFFIX)]
     for name in names:
         remove(os.path.join(own, name))
     return bool(names)

@@ -15,6 +15,11 @@ _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _LEFT_BEHIND = "tmp-link"
 
 
+def place(settings: Settings, root: str) -> str:
+    """Give the path that is published: --link, or the last part of --repo, under the root."""
+    return os.path.join(root, settings.link or os.path.basename(settings.repo.rstrip("/")))
+
+
 class Link:
     """The symlink to the published worktree: relative, swapped by one rename.
 
@@ -22,8 +27,8 @@ class Link:
     """
 
     def __init__(self, settings: Settings, root: str) -> None:
-        name = settings.link or os.path.basename(settings.repo.rstrip("/"))
-        self.path = os.path.join(root, name)
+        self.path = place(settings, root)
+        self._root = root
 
     def target(self) -> str | None:
         """Give the absolute path of what is published; None where nothing is."""
@@ -38,6 +43,13 @@ class Link:
         target = self.target()
         name = os.path.basename(target) if target else ""
         return name if _HASH.fullmatch(name) else None
+
+    def intact(self, hash: str) -> bool:
+        """Whether consumers find the worktree of this hash, by a look that costs next to nothing."""
+        return self.target() == os.path.join(self._root, ".worktrees", hash)
+
+    def mend(self, worktree: str, hash: str) -> None:
+        """Put right what consumers may have changed, for a worktree that is published: nothing of a link."""
 
     def publish(self, worktree: str, hash: str) -> None:
         """Swap the link. Raises SidecarError."""
