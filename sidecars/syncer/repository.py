@@ -20,7 +20,7 @@ _DAMAGE = re.compile(
     r"not a valid object|inflate: |packfile .* (?:cannot|does not|is truncated|index unavailable|claims)|"
     r"(?:pack|idx|index) .*(?:corrupt|too small|bad signature|non-monotonic)|index file (?:corrupt|smaller)|"
     r"bad (?:index file sha1 )?signature|sha1 mismatch|hash mismatch|reference broken|broken ref|unable to unpack|"
-    r"bad config line|not a git repository|invalid commit|shallow file|Could not resolve HEAD|could not resolve HEAD|"
+    r"bad config line|not a git repository|invalid commit|bad shallow|shallow file|Could not resolve HEAD|could not resolve HEAD|"
     r"unable to resolve reference|did not send all necessary objects|cannot load object|not a tree object"
     r")",
     re.MULTILINE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import struct
 from collections.abc import Iterator
@@ -27,37 +28,33 @@ Entry = tuple[bytes, bool, tuple[int, int, int, int, int]]
 def entries(index: bytes) -> Iterator[Entry]:
     """The regular files that an index (version 2 or 3) says are in the worktree.
 
-    Raises NotReusable for what a plain checkout does not leave behind.
+    Raises NotReusable for what a plain checkout does not leave behind, and for a damaged index.
 
     Source: git, Documentation/gitformat-index.txt.
     """
-    signature, version, count = struct.unpack_from(">4sII", index)
-    if signature != b"DIRC" or version not in (2, 3):
+    if len(index) < 32 or index[:4] != b"DIRC":
+        raise NotReusable("no index")
+    # Were a path in it damaged, the link would be made somewhere else. Zeros: index.skipHash.
+    if index[-20:] not in (bytes(20), hashlib.sha1(index[:-20], usedforsecurity=False).digest()):
+        raise NotReusable("a damaged index")
+    version, count = struct.unpack_from(">II", index, 4)
+    if version not in (2, 3):
         raise NotReusable(f"index version {version}")
-    unpack, size_of, at = _ENTRY.unpack_from, _ENTRY.size, 12
-    for _ in range(count):
-        _, _, seconds, fraction, _, inode, mode, uid, gid, size, _, flags = unpack(index, at)
-        begin, skipped = at + size_of, False
-        if flags & _ODD_FLAGS:
-            raise NotReusable("an index with marks or conflicts")
-        if flags & _EXTENDED:
-            skipped = bool(struct.unpack_from(">H", index, begin)[0] & _SKIPPED)
-            begin += 2
-        end = index.index(b"\0", begin + (flags & 0xFFF))
-        if mode & 0o170000 == _REGULAR and not skipped:
-            yield index[begin:end], bool(mode & 0o100), (seconds * 1_000_000_000 + fraction, inode, uid, gid, size)
-        at += (end - at + 8) & ~7
-    _check_extensions(index, at)
+    try:
+        yield from _entries(index, count)
+    except (struct.error, ValueError) as error:
+        raise NotReusable("a damaged index") from error
 
 
 def link(index: bytes, written: int, source: str, target: str, mask: int) -> int:
-    """Hard-link the source's files that nobody has touched into the target; how many.
+    """Hard-link the source's files that are as git left them into the target; how many.
 
-    The index is the source's, written at that time (ns). What was changed since then, in content or in mode, is left
-    out: git writes it anew. So is what was written in the same tick of the clock as the index, whose change would show
-    no other time. The mask is the umask the source was made with.
+    The index is the source's, written at that time (ns). A file that is gone or was replaced is left out: git writes it
+    anew. So is one written in the same tick of the clock as the index, whose change would show no other time. The mask
+    is the umask the source was made with. A change that keeps size and modification time cannot be seen: links to a
+    file change its ctime.
 
-    A change that keeps size and modification time cannot be seen: a link to a file changes its ctime.
+    Raises NotReusable when a file was changed in place: whoever does that does it again, and would do it to both.
     """
     last = written - (_TICK if written % 1_000_000 else _COARSE)
     modes = (_REGULAR | 0o666 & ~mask, _REGULAR | 0o777 & ~mask)
@@ -66,10 +63,12 @@ def link(index: bytes, written: int, source: str, target: str, mask: int) -> int
     for path, executable, seen in entries(index):
         try:
             mode, inode, _, _, uid, gid, size, *_ = found = os.lstat(old + path)
-            written = found.st_mtime_ns
-            if (written, inode & low, uid & low, gid & low, size & low) != seen or written >= last:
+            moment = found.st_mtime_ns
+            if (moment, inode & low, uid & low, gid & low, size & low) != seen or mode != modes[executable]:
+                if inode & low == seen[1] and mode & _REGULAR:
+                    raise NotReusable(f"{os.fsdecode(path)} was changed in place")
                 continue
-            if mode != modes[executable]:
+            if moment >= last:
                 continue
             parent = path.rpartition(b"/")[0]
             if parent != folder:
@@ -93,6 +92,23 @@ def make_directories(base: bytes, path: bytes, mask: int) -> None:
     wanted = mode & ~0o777 | 0o777 & ~mask
     if mode != wanted:
         os.chmod(base + path, wanted)
+
+
+def _entries(index: bytes, count: int) -> Iterator[Entry]:
+    unpack, size_of, at = _ENTRY.unpack_from, _ENTRY.size, 12
+    for _ in range(count):
+        _, _, seconds, fraction, _, inode, mode, uid, gid, size, _, flags = unpack(index, at)
+        begin, skipped = at + size_of, False
+        if flags & _ODD_FLAGS:
+            raise NotReusable("an index with marks or conflicts")
+        if flags & _EXTENDED:
+            skipped = bool(struct.unpack_from(">H", index, begin)[0] & _SKIPPED)
+            begin += 2
+        end = index.index(b"\0", begin + (flags & 0xFFF))
+        if mode & 0o170000 == _REGULAR and not skipped:
+            yield index[begin:end], bool(mode & 0o100), (seconds * 1_000_000_000 + fraction, inode, uid, gid, size)
+        at += (end - at + 8) & ~7
+    _check_extensions(index, at)
 
 
 def _check_extensions(index: bytes, at: int) -> None:
