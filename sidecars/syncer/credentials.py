@@ -74,9 +74,10 @@ class Access:
         """The certificates that are trusted; those of the system when it is empty."""
         return self._settings.ca_file or self._environ.get("GIT_SSL_CAINFO", "")
 
-    def login(self) -> Login | None:
-        """Give what git would use for the repository, for who asks the server in git's place."""
-        return best(self._logins, self._url)
+    def login(self) -> tuple[str, str] | None:
+        """Give user and password that git would use for the repository, for who asks the server in git's place."""
+        login = best(self._logins, self._url)
+        return (login.username, login.password) if login else None
 
     def secrets(self) -> tuple[str, ...]:
         """Give all texts that must not be shown: of now and, for what is on its way still, of the last refresh."""

@@ -39,7 +39,8 @@ def command(program: str, settings: Settings, keys: Sequence[str]) -> str:
     words = [program or "ssh"]  # $GIT_SSH_COMMAND, which may hold options: it is not quoted
     words += _loudness(settings.verbose)
     for key in keys:
-        words += ["-i", shlex.quote(key.replace("%", "%%"))]
+        # ssh looks for the file of -i before it reads % as a token, and opens it afterwards: neither % nor %% would do.
+        words += ["-o", shlex.quote(f"IdentityFile={_option(key)}")] if "%" in key else ["-i", shlex.quote(key)]
     if settings.ssh_known_hosts:
         known = _option(settings.ssh_known_hosts_file)
         return " ".join([*words, "-o StrictHostKeyChecking=yes -o", shlex.quote(f"UserKnownHostsFile={known}")])
