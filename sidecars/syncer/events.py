@@ -64,6 +64,16 @@ class Events:
         """Give the same under the name of a hook."""
         return Events(self._verbose, self._error_file, logger=logger, conceal=self._conceal, fields=self._fields)
 
+    def about(self, **fields: object) -> Events:
+        """Give the same with fields that every line has."""
+        return Events(
+            self._verbose,
+            self._error_file,
+            logger=self._logger,
+            conceal=self._conceal,
+            fields={**self._fields, **fields},
+        )
+
     def wanted(self, level: int) -> bool:
         """Whether what is said at this level is written."""
         return level <= self._verbose

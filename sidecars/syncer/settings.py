@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from sidecars.core.settings import READY, Address, Admin, Common, Help, Secret
+from sidecars.core.settings import LIFE, READY, Address, Admin, Common, Help, Secret
 from sidecars.syncer.units import Duration
 
 PROG = "git-syncer"
@@ -124,6 +124,8 @@ class Settings(Common, frozen=True, kw_only=True):
     verbose: Annotated[int, Help("How much to log: 0 to 9.", GIT)] = 0
 
     admin: Admin = Address(":9104")
+    # What is kept over a restart is under --root: it belongs to what is published there.
+    state_dir: Annotated[str | None, Help("Not needed: all is kept under --root.", LIFE, "DIR", none="")] = "off"
     ready_when: Annotated[Literal["started", "fresh"], READY] = "started"
 
     def credentials(self) -> tuple[Credential, ...]:

@@ -46,6 +46,10 @@ class Store:
         """The root, with its symlinks resolved."""
         return self._root.path
 
+    def worktree(self, revision: str) -> str:
+        """Where the worktree of a revision is, or would be."""
+        return self._root.worktree(revision)
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the root for this process, which prepare() takes for granted; raises disk.Locked."""
