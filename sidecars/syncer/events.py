@@ -94,6 +94,12 @@ class Events:
             if trouble:
                 log.error("can't write error file", error=trouble, logger=self._logger, **_caller())
 
+    def well(self) -> None:
+        """Remove the error file: a pass was good."""
+        trouble = self._error_file.remove() if self._error_file is not None else None
+        if trouble:
+            log.error("can't remove error file", error=trouble, logger=self._logger, **_caller())
+
     def _shown(self, fields: dict[str, object]) -> dict[str, object]:
         return {key: self._conceal(each) if isinstance(each, str) else each for key, each in fields.items()}
 

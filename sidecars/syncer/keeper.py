@@ -206,6 +206,7 @@ class Keeper:
         self._measures.failures(0)
         self._measures.last_sync(self.succeeded_at)
         self._health.working(self.name)
+        self._events.well()
         if worked and self.settings.touch_file:
             await self._in_thread(lambda: touch(self.settings.touch_file, self._store.path))
         if worked:
