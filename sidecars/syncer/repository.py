@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sidecars.syncer.root import Root, move_in, read, remove, write
+from sidecars.syncer.root import Root, move_in, read, remove
 from sidecars.syncer.settings import Settings
 
 _BRANCH = "git-sync"
@@ -20,7 +20,7 @@ _DAMAGE = re.compile(
     r"not a valid object|inflate: |packfile .* (?:cannot|does not|is truncated|index unavailable|claims)|"
     r"(?:pack|idx|index) .*(?:corrupt|too small|bad signature|non-monotonic)|index file (?:corrupt|smaller)|"
     r"bad (?:index file sha1 )?signature|sha1 mismatch|hash mismatch|reference broken|broken ref|unable to unpack|"
-    r"bad config line|not a git repository|invalid commit|bad shallow|shallow file|Could not resolve HEAD|could not resolve HEAD|"
+    r"bad config line|not a git repository|invalid commit|bad shallow|shallow file|[Cc]ould not resolve HEAD|"
     r"unable to resolve reference|did not send all necessary objects|cannot load object|not a tree object"
     r")",
     re.MULTILINE,
@@ -111,7 +111,7 @@ class Repository:
         """Write HEAD anew where that is all that is wrong: then nothing has to be fetched again."""
         if not os.path.isdir(os.path.join(self._root.repository, "objects")):
             return False
-        write(os.path.join(self._root.repository, "HEAD"), f"ref: refs/heads/{_BRANCH}\n")
+        self._root.write(os.path.join(self._root.repository, "HEAD"), f"ref: refs/heads/{_BRANCH}\n")
         return self._healthy()
 
     def _begin(self, repository: str) -> None:

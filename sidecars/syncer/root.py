@@ -68,6 +68,14 @@ class Root:
         """Make a directory, with its parents, with the mode that --group-write asks for."""
         reuse.make_directories(b"", os.fsencode(path), self.mask)
 
+    def write(self, path: str, text: str) -> None:
+        """Write a small file at once: a crash leaves the old one or the new one."""
+        temporary = path + ".new"
+        with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
+            os.fchmod(file.fileno(), 0o666 & ~self.mask)
+            file.write(text)
+        os.replace(temporary, path)
+
 
 def move_in(new: str, path: str) -> None:
     """Put the new file or directory in the path's place at once; what was there is removed afterwards."""
@@ -97,14 +105,6 @@ def remove(path: str) -> None:
         for folder, _, _ in os.walk(path):
             os.chmod(folder, 0o700)
         shutil.rmtree(path)
-
-
-def write(path: str, text: str) -> None:
-    """Write a small file at once: a crash leaves the old one or the new one."""
-    temporary = path + ".new"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
 
 
 def read(path: str) -> str:

@@ -9,9 +9,10 @@ import secrets
 import time
 from collections.abc import Collection, Iterator
 
+from sidecars.core.errors import SidecarError
 from sidecars.core.git import GitFailed
 from sidecars.syncer import reuse
-from sidecars.syncer.root import Root, move_in, read, remove, write
+from sidecars.syncer.root import Root, move_in, read, remove
 from sidecars.syncer.settings import Settings
 
 _MARK = "git-syncer"  # in the worktree's metadata: made by this program, with these settings
@@ -59,7 +60,7 @@ class Worktrees:
         for name in _names(os.path.join(self._root.repository, "worktrees")):
             told, path = os.path.join(self._root.metadata(name), "gitdir"), self._root.worktree(name)
             if os.path.isdir(path) and read(told) != os.path.join(path, ".git"):
-                write(told, os.path.join(path, ".git") + "\n")
+                self._root.write(told, os.path.join(path, ".git") + "\n")
 
     def clean(self, current: Collection[str]) -> bool:
         """Remove the worktrees that nobody needs any more; True if there were some."""
@@ -114,7 +115,7 @@ class Worktrees:
         return path
 
     def _fill(self, path: str, revision: str) -> None:
-        write(os.path.join(path, ".git"), f"gitdir: ../../.git/worktrees/{revision}\n")
+        self._root.write(os.path.join(path, ".git"), f"gitdir: ../../.git/worktrees/{revision}\n")
         self._limit(path, self._root.metadata(revision))
         self._root.run("reset", "--hard", revision, "--", at=path)
         self._add_submodules(path)
@@ -124,15 +125,12 @@ class Worktrees:
         patterns = os.path.join(metadata, "info", "sparse-checkout")
         given = self._settings.sparse_checkout_file
         if given:
-            with open(given, encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
             self._root.make(os.path.dirname(patterns))
-            with open(patterns, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(text)
+            self._root.write(patterns, _patterns(given))
             self._root.run("sparse-checkout", "init", at=path)
         elif os.path.exists(patterns):
+            self._root.run("sparse-checkout", "disable", at=path)
             os.unlink(patterns)
-            self._root.run("config", "--worktree", "--unset-all", "core.sparseCheckout", at=path, ok=(0, 5))
 
     def _add_submodules(self, path: str) -> None:
         mode, depth = self._settings.submodules, self._settings.depth
@@ -146,15 +144,14 @@ class Worktrees:
     def _finish(self, path: str, revision: str) -> None:
         """Let the metadata tell of the worktree at its path, though it may have been made elsewhere."""
         metadata = self._root.metadata(revision)
-        write(os.path.join(metadata, "gitdir"), os.path.join(path, ".git") + "\n")
-        write(os.path.join(metadata, _MARK), self._making())
+        self._root.write(os.path.join(metadata, "gitdir"), os.path.join(path, ".git") + "\n")
+        self._root.write(os.path.join(metadata, _MARK), self._making())
         made, moved = f"/{os.path.basename(self._root.own)}/{revision}", f"/.worktrees/{revision}"
         for config in _submodule_configs(os.path.join(metadata, "modules")):
             with open(config, encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read()
             if made in text:
-                with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
-                    file.write(text.replace(made, moved))
+                self._root.write(config, text.replace(made, moved))
 
     def _reuse(self, previous: str, revision: str, building: str) -> None:
         """Link what is unchanged. Raises OSError, GitFailed and NotReusable where anything is odd."""
@@ -182,6 +179,14 @@ def _names(folder: str) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
+
+
+def _patterns(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        raise SidecarError(f"--sparse-checkout-file {path} cannot be read: {error.strerror}") from error
 
 
 def _submodule_configs(modules: str) -> Iterator[str]:
