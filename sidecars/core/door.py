@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
             while not (self._unread or self._refused or self._late or self._transport.is_closing()) and self._next():
                 pass
         except h11.RemoteProtocolError as error:
-            self._refuse(error.error_status_hint, str(error))
+            self._refuse(text(error.error_status_hint, str(error)))
 
     def _next(self) -> bool:
         """Take one event; False when there is none until more data comes."""
@@ -150,14 +150,14 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: h11.Request) -> None:
         self._request = request
         if _length(request) > _LONGEST_HEAD:  # h11 looks at the length of what comes in pieces only.
-            self._refuse(431, f"the head of the request is longer than {_LONGEST_HEAD} bytes")
+            self._refuse(text(431, f"the head of the request is longer than {_LONGEST_HEAD} bytes"))
             return
         if request.method == b"CONNECT":
-            self._refuse(405, "this is no proxy")
+            self._refuse(text(405, "this is no proxy"))
             return
         refusal = self._door.look(self._asked())
         if refusal:
-            self._refuse(refusal.status, refusal.body.decode().removesuffix("\n"))
+            self._turn_away(refusal)
         elif self._http.they_are_waiting_for_100_continue:
             self._send(h11.InformationalResponse(status_code=100, headers=[]))
 
@@ -167,9 +167,9 @@ class Connection(asyncio.Protocol):
         self._held += len(data)
         self._door.held += len(data)
         if self._held > limits.longest_body:
-            self._refuse(413, f"the body is longer than {limits.longest_body} bytes")
+            self._refuse(text(413, f"the body is longer than {limits.longest_body} bytes"))
         elif self._door.held > limits.bodies:
-            self._refuse(503, "too much is being sent at once; try again")
+            self._refuse(text(503, "too much is being sent at once; try again"))
 
     def _free(self) -> None:
         """Let go of the body."""
@@ -222,12 +222,15 @@ class Connection(asyncio.Protocol):
     def _allow(self) -> None:
         self._patience = asyncio.get_running_loop().call_later(self._door.limits.patience, self._expire)
 
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, response: Response) -> None:
+        self._door.refused(self._asked() if self._request else None, response.status)
+        self._turn_away(response)
+
+    def _turn_away(self, response: Response) -> None:
         self._free()
-        self._door.refused(status)
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            response = text(status, reason)
-            self._write(response._replace(headers=(("Connection", "close"),)), head=False)
+            head = self._request is not None and self._request.method == b"HEAD"
+            self._write(response._replace(headers=(*response.headers, ("Connection", "close"))), head)
         # To close while the client still sends would reset the connection, and lose the answer: what it sends is
         # read, to no end, until it has understood or its time is up.
         self._refused = True
@@ -254,7 +257,7 @@ class Connection(asyncio.Protocol):
 
     def _expire(self) -> None:
         if self._http.their_state is h11.SEND_BODY and not self._refused:
-            self._refuse(408, f"the request did not come within {self._door.limits.patience:g} s")
+            self._refuse(text(408, f"the request did not come within {self._door.limits.patience:g} s"))
         self._transport.abort()
 
 
@@ -265,14 +268,14 @@ class Door:
 
     answer   gives a response at once, or what to await for one
     look     may refuse a request by its head alone, before its body is read
-    refused  is told the status of each request that was not answered, but refused by the door itself
+    refused  is told of each request that the door itself refuses, by its head if that has come, and the status
     """
 
     def __init__(self, answer: LateAnswer, limits: Limits = _LIMITS) -> None:
         self.answer = answer
         self.limits = limits
         self.look: Callable[[Request], Response | None] = lambda _: None
-        self.refused: Callable[[int], None] = lambda _: None
+        self.refused: Callable[[Request | None, int], None] = lambda _request, _status: None
         self.connections: dict[Connection, None] = {}
         self.held = 0
         self._server: asyncio.Server | None = None
