@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -160,8 +161,12 @@ class Parts:
     """
 
     def __init__(self, line: bytes, whole: Callable[[bytes | bytearray, int, int], bool]) -> None:
-        self._line = re.compile(line)
+        self._expression = line
         self._whole = whole
+
+    @functools.cached_property
+    def _line(self) -> re.Pattern[bytes]:
+        return re.compile(self._expression)  # only who has parts pays for it
 
     def cut(self, buffer: bytearray, start: int, end: int) -> int:
         """Give the end of the last line after which no stream waits for the rest of a record."""
