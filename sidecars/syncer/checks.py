@@ -76,6 +76,9 @@ def check(repositories: Sequence[Settings], *, several: bool) -> None:
     for index, root in enumerate(roots):
         if root in roots[:index]:
             raise WrongConfiguration(f"two repositories have the root {root}; give each its own")
+    names = [settings.called for settings in repositories]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise WrongConfiguration(f"two repositories are called {twice[0]}; give one of them a name")
 
 
 def problems(settings: Settings) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Keeper:
         self, settings: Settings, events: Events, measures: Measures, health: Health, succeeded: Callable[[], None]
     ) -> None:
         self.settings = settings
-        self.name = settings.name or os.path.basename(settings.link or settings.repo.rstrip("/")) or "repository"
+        self.name = settings.called
         self.ready = False
         self.published: str | None = None
         self.failures = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import msgspec
@@ -131,3 +132,8 @@ class Settings(Common, frozen=True, kw_only=True):
     def credentials(self) -> tuple[Credential, ...]:
         """Give what --credential says. Raises ValueError for a text that is none."""
         return tuple(msgspec.json.decode(text, type=Credential) for text in self.credential)
+
+    @property
+    def called(self) -> str:
+        """What the repository is called: its name, or the last part of the link, or of the URL."""
+        return self.name or os.path.basename((self.link or self.repo).rstrip("/")) or "repository"

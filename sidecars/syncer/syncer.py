@@ -41,7 +41,10 @@ class Syncer:
         self._settings = words.repositories[0]
         self._words = words
         self._keepers: list[Keeper] = []
-        self._metrics = Metrics([each.name for each in words.repositories] if len(words.repositories) > 1 else ("",))
+        several = len(words.repositories) > 1
+        # One repository alone has no label in metrics: they are git-sync's.
+        self._repositories = {each.called if several else "": each for each in words.repositories}
+        self._metrics = Metrics(tuple(self._repositories))
         self._serving = Serving(self._settings, self._metrics, words.given)
         self._error_file: ErrorFile | None = None
         self._events = Events(self._settings.verbose, None)
@@ -76,11 +79,9 @@ class Syncer:
         if settings.error_file:
             self._error_file = ErrorFile(settings.error_file, os.path.realpath(settings.root))
         self._events = Events(settings.verbose, self._error_file, conceal=self._concealed)
-        several = len(self._words.repositories) > 1
-        for each in self._words.repositories:
-            events = self._events.about(repository=each.name) if several else self._events
-            measures = self._metrics.of(each.name if several else "")
-            self._keepers.append(Keeper(each, events, measures, life.health, lambda: self._tell(life)))
+        for name, each in self._repositories.items():
+            events = self._events.about(repository=name) if name else self._events
+            self._keepers.append(Keeper(each, events, self._metrics.of(name), life.health, lambda: self._tell(life)))
         life.posts.update(rollback.posts([_target(keeper) for keeper in self._keepers]))
 
     def _tell(self, life: Lifecycle) -> None:
@@ -138,16 +139,16 @@ class Syncer:
     async def _open_push(self, stack: contextlib.AsyncExitStack) -> None:
         if not self._settings.hook_bind:
             return
-        from sidecars.syncer.push import Push  # only who takes pushes pays for it
+        from sidecars.syncer.push import Pushes  # only who takes pushes pays for it
 
-        push = Push(self._words.repositories, self._metrics, self._pushed)
-        addresses = await push.open()
-        stack.callback(push.close)
+        pushes = Pushes(self._repositories, self._pushed, self._metrics, self._events)
+        addresses = await pushes.open()
+        stack.callback(pushes.close)
         self._events.info(0, "taking pushes", addresses=addresses)
 
     def _pushed(self, repository: str, _hash: str | None) -> None:
-        for keeper in self._keepers:
-            if len(self._keepers) == 1 or keeper.settings.name == repository:
+        for name, keeper in zip(self._repositories, self._keepers, strict=True):
+            if name == repository:
                 keeper.ask("push")
 
     def _take_signal(self) -> None:
