@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -29,11 +28,13 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like others: whoever sends one gets neither our token nor another host's trust."""
+class _AsTheyAre(urllib.request.HTTPErrorProcessor):
+    """Every answer is one, whatever its status. A redirect is not followed: it would take our token to another host."""
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    def http_response(self, request: urllib.request.Request, response: Any) -> Any:
+        return response
+
+    https_response = http_response
 
 
 def ask(method: str, url: str, headers: Mapping[str, str], seconds: float, ca_file: str) -> Answer:
@@ -51,9 +52,6 @@ def ask(method: str, url: str, headers: Mapping[str, str], seconds: float, ca_fi
         request = urllib.request.Request(clean, method=method, headers=headers)  # noqa: S310 (it is http)
         with _opener(parts.hostname, ca_file).open(request, timeout=seconds) as response:
             return Answer(response.status, _body(response, deadline))
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, error.read(_PIECE))
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise NoAnswer(f"{method} {redacted(url)} is not answered: {redacted(str(reason))}") from None
@@ -65,7 +63,7 @@ def _opener(host: str, ca_file: str) -> urllib.request.OpenerDirector:
         context = ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:
         raise NoAnswer(f"the certificates in {ca_file} are of no use: {error}; is it mounted, and PEM?") from None
-    handlers: list[urllib.request.BaseHandler] = [_NoRedirects(), urllib.request.HTTPSHandler(context=context)]
+    handlers: list[urllib.request.BaseHandler] = [_AsTheyAre(), urllib.request.HTTPSHandler(context=context)]
     if host in ("localhost", "::1") or host.startswith("127."):
         handlers.append(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener(*handlers)
@@ -79,4 +77,6 @@ def _body(response: Any, deadline: float) -> bytes:
             raise TimeoutError("timed out")
         if len(body) > _LONGEST:
             raise ValueError("the answer is longer than 1 MiB")
+    if response.length:  # read1 does not tell of an answer that was cut; half a password would be refused for ever.
+        raise http.client.IncompleteRead(body, response.length)
     return body

@@ -176,7 +176,7 @@ class GitServer:
         self.requests: list[Request] = []
         self.faults: list[BaseException] = []
         self.ca_file = directory.parent / f"{directory.name}.ca.pem"
-        self._tls = _context(self.ca_file) if tls else None
+        self._tls = server_context(self.ca_file) if tls else None
         self._server = _Server(self, self._tls, port)
         self.port = int(self._server.server_address[1])
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -209,7 +209,7 @@ class GitServer:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def _context(ca_file: Path) -> ssl.SSLContext:
+def server_context(ca_file: Path) -> ssl.SSLContext:
     import trustme
 
     authority = trustme.CA()
