@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+from urllib.parse import quote
 
-from sidecars.core.errors import SidecarError, WrongSettings
-from sidecars.core.git import Git
+from sidecars.core.errors import SidecarError, WrongSettings, redacted
+from sidecars.core.git import BLACK, Git
 from sidecars.core.units import Secret
 from sidecars.syncer import gitconfig, ssh
 from sidecars.syncer.gitconfig import ConfigurationFile, Pair
@@ -18,11 +19,18 @@ from sidecars.syncer.settings import Settings
 
 _ASKPASS_PATIENCE = 1.0  # seconds
 _DEFAULT_GIT = "git"
+_TOKEN = 12  # characters; those of the forges have 20 and more
 _T = TypeVar("_T")
 
 
 class NoAccess(SidecarError):  # noqa: N818
     """Something that git needs to get in is not there."""
+
+
+class _Entry(NamedTuple):
+    url: str
+    username: str
+    secret: Secret
 
 
 class Access:
@@ -51,7 +59,11 @@ class Access:
         self._url, self._from_url = taken_out(settings.repo)
         # A Secret that is given by a file reads it anew when it has changed: each is made once.
         self._listed = [
-            (entry, Secret(file=entry.password_file) if entry.password_file else Secret(entry.password))
+            _Entry(
+                taken_out(entry.url)[0],
+                entry.username,
+                Secret(file=entry.password_file) if entry.password_file else Secret(entry.password),
+            )
             for entry in settings.credentials()
         ]
         key = settings.github_app_private_key
@@ -81,8 +93,16 @@ class Access:
 
     def secrets(self) -> tuple[str, ...]:
         """Give all texts that must not be shown: of now and, for what is on its way still, of the last refresh."""
-        found = {text for login in (*self._logins, *self._before) for text in _secret_texts(login)}
+        found = {text for login in (*self._logins, *self._before) for text in secret_texts(login)}
+        headers = (pair.value for pair in self._pairs if pair.key.lower().endswith(".extraheader"))
+        found.update(value.split()[-1] for value in headers if value.strip())
         return tuple(sorted(found, key=len, reverse=True))
+
+    def conceal(self, text: str) -> str:
+        """Black out what must not be shown."""
+        for secret in self.secrets():
+            text = text.replace(secret, BLACK)
+        return redacted(text)
 
     def environment(self) -> dict[str, str]:
         """Give the variables of every git, and with it of the hooks."""
@@ -102,6 +122,8 @@ class Access:
         self._pairs = gitconfig.given(self._settings.git_config, self._settings.git_config_add)
         if self._settings.cookie_file and not os.path.exists(self.cookie_file):
             raise NoAccess(f"--cookie-file is given, but there is no {self.cookie_file}; is the secret mounted?")
+        if self._app and self._settings.github_app_private_key:
+            _revealed(self._settings.github_app_private_key)  # A key that cannot be read is to be told of at once.
         self._check_user()
         if self._from_url:
             self._keep((self._from_url,))
@@ -159,14 +181,14 @@ class Access:
 
     def _urls(self) -> list[str]:
         asked = self._settings.username or self._from_url or self._settings.askpass_url or self._app
-        return [*([self._url] if asked else []), *(entry.url for entry, _ in self._listed)]
+        return [*([self._url] if asked else []), *(entry.url for entry in self._listed)]
 
     def _given(self) -> list[Login]:
         """Read what the settings say: --username's pair, or the URL's, before those of --credential."""
         found = [self._from_url] if self._from_url else []
         if self._settings.username and self._settings.password:
-            found.append(Login(self._url, self._settings.username, _password(self._settings.password)))
-        return [*found, *(Login(entry.url, entry.username, _password(secret)) for entry, secret in self._listed)]
+            found.append(Login(self._url, self._settings.username, _revealed(self._settings.password)))
+        return [*found, *(Login(entry.url, entry.username, _revealed(entry.secret)) for entry in self._listed)]
 
     def _from_askpass(self, deadline: float) -> list[Login]:
         if not self._settings.askpass_url:
@@ -213,15 +235,19 @@ def askpass_login(url: str, body: bytes) -> Login:
     return Login(url, found.get("username", ""), found["password"])
 
 
-def _password(secret: Secret) -> str:
-    """Read a password, without the line ends that editors leave. Raises NoAccess."""
+def _revealed(secret: Secret) -> str:
+    """Read a secret, without the line ends that editors leave. Raises NoAccess."""
     try:
         return secret.reveal().rstrip("\r\n")
     except WrongSettings as error:
         raise NoAccess(str(error)) from None
 
 
-def _secret_texts(login: Login) -> list[str]:
-    # With an empty password, the name is the token.
-    password = login.password or login.username
-    return [password, basic(login)] if password else []
+def secret_texts(login: Login) -> list[str]:
+    """Give what must not be shown of a login, in the forms in which it may occur.
+
+    A long name without a password is a token. A short one is just a name, as in https://git@git.example/app; were `git`
+    blacked out, no log could be read.
+    """
+    password = login.password or (login.username if len(login.username) >= _TOKEN else "")
+    return [password, quote(password, safe="", errors="surrogateescape"), basic(login)] if password else []

@@ -122,10 +122,13 @@ def test_a_password_in_the_url_is_taken_out_of_it(enter, server, userinfo):
 
 
 def test_a_token_in_the_place_of_the_user_has_an_empty_password(enter, server):
-    server.logins = {"TOKEN": ""}
-    entrance = enter(repo=server.address("app.git", "TOKEN"))
+    server.logins = {"ghp_0123456789": "", "git": ""}
+    entrance = enter(repo=server.address("app.git", "ghp_0123456789"))
     assert entrance.let_in()
-    assert "TOKEN" in entrance.access.secrets()
+    assert entrance.access.conceal("it is ghp_0123456789") == "it is REDACTED"
+    entrance = enter(repo=server.address("app.git", "git"))
+    assert entrance.let_in()
+    assert entrance.access.conceal("git says") == "git says"
 
 
 def test_a_list_of_credentials_serves_submodules_on_other_hosts(enter, server, tmp_path):
@@ -158,6 +161,18 @@ def test_two_credentials_of_one_host_are_chosen_by_their_path(enter, server):
         server.logins = {"x": path}
         entrance.listed(f"{server.url}/{path}/app.git")
     assert entrance.access.login() == ("x", "two")
+
+
+def test_with_use_http_path_two_credentials_are_chosen_by_the_whole_path(enter, server):
+    server.repository("one.git")
+    credentials = tuple(
+        json.dumps({"url": f"{server.url}/{path}.git", "username": "x", "password": path}) for path in ("app", "one")
+    )
+    settings = {"repo": server.address("one.git"), "credential": credentials}
+    entrance = enter(**settings, git_config="credential.useHttpPath:true")
+    for path in ("app", "one"):
+        server.logins = {"x": path}
+        assert entrance.let_in(f"{server.url}/{path}.git")
 
 
 def test_a_server_that_refuses_once_does_not_cost_the_password(enter, server):
@@ -197,6 +212,17 @@ def test_the_password_is_in_no_error(enter, server):
     with pytest.raises(GitFailed) as caught:
         entrance.git.run("nonsense", PASSWORD, cwd="/")
     assert "hunter2" not in str(caught.value)
+
+
+def test_what_must_not_be_shown_is_concealed(enter):
+    entrance = enter(
+        repo="https://bot:p%40ssword@x.example/a",
+        git_config="http.extraHeader:Authorization: Bearer t0ken",
+        credential=(json.dumps({"url": "https://alice@y.example", "username": "alice", "password": "s3cret"}),),
+    )
+    entrance.refresh()
+    text = "p@ssword p%40ssword Ym90OnBAc3N3b3Jk t0ken s3cret https://x:y@z/"
+    assert entrance.access.conceal(text) == "REDACTED REDACTED REDACTED REDACTED REDACTED https://***@z/"
 
 
 def test_a_wrapper_of_git_is_told_of_the_logins(enter, server, tmp_path):

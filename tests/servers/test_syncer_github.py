@@ -14,6 +14,7 @@ import pytest
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.units import Secret
+from sidecars.syncer.credentials import NoAccess
 from sidecars.syncer.github_app import NoToken, jwt
 from tests.servers.git_server import GitServer
 from tests.servers.github_server import GitHubServer
@@ -102,7 +103,6 @@ def test_the_key_may_be_given_as_a_text_and_the_base_url_with_a_slash(enter, git
         ({"github_app_installation_id": 1}, r"Not Found: /api/v3/app/installations/1/access_tokens"),
         ({"github_app_private_key": Secret("no key")}, "no key in PEM"),
         ({"github_app_private_key": Secret("-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n")}, "RSA key"),
-        ({"github_app_private_key": Secret(file="/missing")}, "cannot read the secret in /missing"),
         ({"github_base_url": "http://127.0.0.1:1"}, "Connection refused"),
         ({"github_base_url": "file:///etc"}, "no http or https URL"),
     ],
@@ -112,6 +112,11 @@ def test_without_a_token_the_pass_fails(enter, settings, reason):
     with pytest.raises(SidecarError, match=reason):
         entrance.refresh()
     assert entrance.renewed == ["error"]
+
+
+def test_a_key_that_cannot_be_read_stops_the_program(enter):
+    with pytest.raises(NoAccess, match="cannot read the secret in /missing"):
+        enter(github_app_private_key=Secret(file="/missing"))
 
 
 def test_another_apps_key_is_refused(enter, github, tmp_path):
