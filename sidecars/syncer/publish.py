@@ -8,6 +8,7 @@ import re
 import secrets
 
 from sidecars.core.errors import SidecarError
+from sidecars.syncer.mirror import Mirror, give_way
 from sidecars.syncer.settings import Settings
 
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -18,6 +19,11 @@ _LEFT_BEHIND = "tmp-link"
 def place(settings: Settings, root: str) -> str:
     """Give the path that is published: --link, or the last part of --repo, under the root."""
     return os.path.join(root, settings.link or os.path.basename(settings.repo.rstrip("/")))
+
+
+def make(settings: Settings, root: str) -> Link | Mirror:
+    """Make what publishes as --publish says."""
+    return Mirror(place(settings, root), root) if settings.publish == "mirror" else Link(settings, root)
 
 
 class Link:
@@ -56,6 +62,8 @@ class Link:
         directory = os.path.dirname(self.path)
         try:
             os.makedirs(directory, 0o775, exist_ok=True)
+            if give_way(self.path, self._root, os.path.relpath(worktree, directory)):
+                return
             with contextlib.suppress(FileNotFoundError):
                 if os.path.islink(os.path.join(directory, _LEFT_BEHIND)):
                     os.unlink(os.path.join(directory, _LEFT_BEHIND))

@@ -1,0 +1,306 @@
+"""A real directory that is kept like the published worktree, for mounts and programs that follow no symlink."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from typing import Literal
+
+import msgspec
+
+from sidecars.core import disk
+from sidecars.core.errors import SidecarError
+from sidecars.core.log import log
+from sidecars.syncer import documents
+from sidecars.syncer.manifest import Manifest
+from sidecars.syncer.plan import Plan, plan
+from sidecars.syncer.tree import Seen, Tree, alike, copy, remove_tree, seen
+
+MARKER = ".syncing"
+_OURS = "user.git-syncer"
+_FEW = 64  # changes, each of which is written to the disk by itself; of more, all at once
+# A consumer's own: a directory of another user, or one that is not empty, or one where a volume is mounted.
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENOTEMPTY)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What is in the mirror at a path; while it is not complete, something between two revisions."""
+
+    path: str
+    hash: str
+    worktree: str
+    complete: bool
+    version: Literal[1] = 1
+
+
+class Mirror:
+    """The directory that is published, and what is known of it.
+
+    Only what differs is touched, each file at once. While the directory holds parts of two revisions, it also holds a
+    file `.syncing`, which names them. The first time, and in the place of a symlink, it appears as a whole.
+
+    Not published are `.git`, at any depth, and a file of the repository that is called `.syncing`. What consumers add
+    is removed with the next revision, unless they have made it so that it cannot be.
+    """
+
+    def __init__(self, path: str, root: str) -> None:
+        self.path = path
+        self._document = documents.place(root, "mirror")
+        self._manifest = documents.place(root, "mirror-files")
+        record = documents.load(self._document, Record)
+        self._record = record if record is not None and record.path == path else None
+
+    def current(self) -> str | None:
+        """Give the hash that is published whole; None where that is none."""
+        record = self._record
+        if record is None or not record.complete or not _is_directory(self.path):
+            return None
+        return None if os.path.lexists(os.path.join(self.path, MARKER)) else record.hash
+
+    def target(self) -> str | None:
+        """Give the path of the worktree whose content is published."""
+        return self._record.worktree if self._record and self.current() else None
+
+    def intact(self, hash: str) -> bool:
+        """Whether this hash is published, by a look that costs next to nothing: not at each file."""
+        return self.current() == hash
+
+    def mend(self, worktree: str, hash: str) -> None:
+        """Put right what consumers have changed. Raises SidecarError."""
+        self.publish(worktree, hash)
+
+    def publish(self, worktree: str, hash: str) -> None:
+        """Make the directory like the worktree. Raises SidecarError; the next call then goes on from there."""
+        try:
+            with Tree(worktree) as source:
+                if _is_directory(self.path):
+                    self._change(source, hash)
+                else:
+                    self._appear(source, hash)
+        except OSError as error:
+            raise SidecarError(f"can't publish {self.path}: {error.strerror}: {error.filename or ''}") from error
+
+    def _change(self, source: Tree, hash: str) -> None:
+        """Change what is there."""
+        record = self._record
+        old = record.hash if record and record.complete else None
+        with Tree(self.path) as mirror:
+            self._check_ours(mirror)
+            sync = Sync(source, mirror, Manifest(self._manifest))
+            if sync.plan.changes:
+                self._remember(source, hash, complete=False)
+                _mark(mirror, old, hash)
+                sync.run()
+            _unmark(mirror)
+            sync.save()
+        if sync.plan.changes or record != Record(self.path, hash, source.path, complete=True):
+            self._remember(source, hash, complete=True)
+
+    def _appear(self, source: Tree, hash: str) -> None:
+        """Make the directory beside, whole, and put it in its place at once."""
+        if os.path.lexists(self.path) and not os.path.islink(self.path):
+            raise SidecarError(f"can't publish {self.path}: a file is there; remove it, or give another --link")
+        beside = beside_of(self.path)
+        if os.path.islink(beside):
+            os.unlink(beside)
+        os.makedirs(beside, 0o775, exist_ok=True)
+        with Tree(beside) as mirror:
+            sync = Sync(source, mirror, Manifest(self._manifest))
+            self._remember(source, hash, complete=False)
+            sync.run()
+            sync.save()
+        os.chmod(beside, stat.S_IMODE(os.stat(source.path).st_mode))
+        with contextlib.suppress(OSError):
+            os.setxattr(beside, _OURS, b"mirror")
+        swap(beside, self.path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(beside)  # the symlink that was there
+        disk.sync_directory(os.path.dirname(self.path))
+        self._remember(source, hash, complete=True)
+
+    def _check_ours(self, mirror: Tree) -> None:
+        """Refuse to take over a directory with files of somebody else: they would be removed."""
+        if self._record is not None or not mirror.scan(_own):
+            return
+        try:
+            os.getxattr(self.path, _OURS)
+        except OSError:
+            raise SidecarError(
+                f"can't publish {self.path}: it holds files, and none of them is known to be git-syncer's; "
+                "empty it, or give another --link"
+            ) from None
+
+    def _remember(self, source: Tree, hash: str, *, complete: bool) -> None:
+        record = Record(self.path, hash, source.path, complete)
+        documents.save(self._document, record)
+        self._record = record
+
+
+class Sync:
+    """One tree made like another.
+
+    Whether a file has changed is told by what lstat(2) says now and said when both files were known to be alike, which
+    the manifest holds; where that is of no use, by comparing the two.
+    """
+
+    def __init__(self, source: Tree, mirror: Tree, manifest: Manifest) -> None:
+        self._source, self._mirror = source, mirror
+        self.manifest = manifest
+        self._wanted = source.scan(_git)
+        self._there = mirror.scan(_own)
+        self.plan: Plan = plan(self._wanted, self._there, self._same)
+        self._durably = self.plan.changes <= _FEW
+
+    def _same(self, path: str) -> bool:
+        wanted, there = self._wanted[path], self._there[path]
+        if not self.manifest.knows(path, wanted, there):
+            if not self._alike(path, wanted, there):
+                return False
+            self.manifest.note(path, wanted, there)
+        return True
+
+    def _alike(self, path: str, wanted: Seen, there: Seen) -> bool:
+        if wanted.kind == stat.S_IFLNK:
+            return self._source.target(path) == self._mirror.target(path)
+        if wanted.size != there.size:
+            return False
+        with contextlib.ExitStack() as opened:
+            try:
+                files = [tree.open(path) for tree in (self._source, self._mirror)]
+            except PermissionError:
+                return False
+            for file in files:
+                opened.callback(os.close, file)
+            return alike(*files)
+
+    def run(self) -> None:
+        """Make the changes, durably."""
+        changes = self.plan
+        kept = [path for path in changes.clear if not self._remove(path)]
+        for path in changes.make:
+            self._mirror.make(path, self._wanted[path].permissions)
+        for path in changes.write:
+            self._write(path)
+        for path in changes.allow:
+            self._mirror.allow(path, self._wanted[path].permissions)
+        kept += [path for path in changes.remove if not self._remove(path)]
+        if kept:
+            log.warning(
+                "what others have put into the mirror stays", path=self._mirror.path, count=len(kept), one=kept[0]
+            )
+        folders = {os.path.dirname(path) for paths in changes for path in paths}
+        self._mirror.settle(folders, _FEW if self._durably else 0)
+
+    def save(self) -> None:
+        """Keep what is known of the files for the next time."""
+        self.manifest.save([path for path, each in self._wanted.items() if not each.is_directory])
+
+    def _write(self, path: str) -> None:
+        wanted = self._wanted[path]
+        if wanted.kind == stat.S_IFLNK:
+            put = self._mirror.link(path, self._source.target(path))
+        else:
+            file = self._source.open(path)
+            try:
+                wanted = seen(os.fstat(file))
+                put = self._mirror.write(path, wanted.permissions, lambda new: copy(file, new), durably=self._durably)
+            finally:
+                os.close(file)
+        self.manifest.note(path, wanted, put)
+
+    def _remove(self, path: str) -> bool:
+        """Remove what was published, or what a consumer has put there; False if that does not let us."""
+        try:
+            self._mirror.remove(path, directory=self._there[path].is_directory)
+        except OSError as error:
+            if error.errno not in _NOT_OURS or self.manifest.lists(path):
+                raise
+            return False
+        return True
+
+
+def beside_of(path: str) -> str:
+    """Give the name beside a path under which its successor is made."""
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.mirror")
+
+
+def swap(new: str, path: str) -> None:
+    """Put what is new in the path's place, and what was there, if anything, in the place of what is new: at once."""
+    if not os.path.lexists(path):
+        os.rename(new, path)
+        return
+    try:
+        disk.exchange(new, path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+        aside = f"{new}.{secrets.token_hex(4)}"  # NFS and others cannot exchange: for a moment there is nothing.
+        os.rename(path, aside)
+        os.rename(new, path)
+        os.rename(aside, new)
+
+
+def give_way(path: str, root: str, target: str) -> bool:
+    """Put a symlink in the place of a mirror, at once, and remove the mirror; False where there is none.
+
+    Raises OSError.
+    """
+    document = documents.place(root, "mirror")
+    record = documents.load(document, Record)
+    if record is None or record.path != path:
+        return False
+    beside, there = beside_of(path), _is_directory(path)
+    if there:
+        _discard(beside)
+        os.symlink(target, beside)
+        swap(beside, path)
+        disk.sync_directory(os.path.dirname(path))
+    _discard(beside)
+    for each in (documents.place(root, "mirror-files"), document):
+        documents.remove(each)
+    return there
+
+
+def _discard(path: str) -> None:
+    try:
+        if _is_directory(path):
+            remove_tree(path)
+        elif os.path.lexists(path):
+            os.unlink(path)
+    except OSError as error:
+        log.warning("cannot remove what was a mirror", path=path, error=error.strerror)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _git(folder: str, name: str) -> bool:
+    return name == ".git" or (not folder and name == MARKER)
+
+
+def _own(folder: str, name: str) -> bool:
+    return not folder and name in (MARKER, "lost+found")
+
+
+def _mark(mirror: Tree, old: str | None, new: str) -> None:
+    text = f"old {old or '-'}\nnew {new}\n".encode()
+    mirror.write(MARKER, 0o644, lambda file: _write_all(file, text), durably=True)
+    mirror.settle([""], 1)
+
+
+def _unmark(mirror: Tree) -> None:
+    if os.path.lexists(os.path.join(mirror.path, MARKER)):
+        mirror.remove(MARKER, directory=False)
+        mirror.settle([""], 1)
+
+
+def _write_all(file: int, text: bytes) -> None:
+    with open(file, "wb", closefd=False) as opened:
+        opened.write(text)
