@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sidecars.core.errors import SidecarError
@@ -36,7 +37,16 @@ class Gate:
     The program runs in the new worktree with GITSYNC_HASH and GITSYNC_PREVIOUS_HASH (empty at the first time).
     """
 
-    def __init__(self, settings: Settings, environment: Environment, measures: Measures, events: Events) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Environment,
+        measures: Measures,
+        events: Events,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._command = settings.gate_command
         self._timeout = settings.gate_timeout
         self._longest = max(settings.max_backoff, _FIRST_WAIT)
@@ -53,7 +63,7 @@ class Gate:
 
     def due(self) -> float:
         """Seconds until a revision that was refused is worth another pass; 0 when nothing is refused."""
-        return max(0.0, self._refused.until - time.monotonic()) if self._refused else 0.0
+        return max(0.0, self._refused.until - self._clock()) if self._refused else 0.0
 
     def forget(self) -> None:
         """Forget the answers: when a sync is asked for by hand, or the remote is back at what is published."""
@@ -67,7 +77,7 @@ class Gate:
         if not self._command or hash == self._passed:
             return
         before = self._refused if self._refused and self._refused.hash == hash else None
-        if before and time.monotonic() < before.until:
+        if before and self._clock() < before.until:
             raise GateClosed(before.reason, fresh=False)
         try:
             await self._ask(hash, worktree, previous)
@@ -86,7 +96,7 @@ class Gate:
 
     def _refuse(self, hash: str, reason: str, before: _Refusal | None) -> GateClosed:
         wait = min(before.wait * 2, self._longest) if before else _FIRST_WAIT
-        self._refused = _Refusal(hash, reason, wait, time.monotonic() + wait)
+        self._refused = _Refusal(hash, reason, wait, self._clock() + wait)
         self._events.error(reason, "gate refused", hash=hash, retry=f"{wait:g}s")
         self._measures.gate_run("refused")
         return GateClosed(reason, fresh=True)
