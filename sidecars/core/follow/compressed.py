@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 from sidecars.core.follow.identity import HEAD_BYTES, TAIL_BYTES
 from sidecars.core.log import log
 
-SUFFIXES = (".gz", ".zst")
 # So much is uncompressed at a time. zstandard's objects do not bound what a piece becomes: a small one bounds it.
 _GIVEN_BYTES = 256 << 10
 _TAKEN_BYTES = {".gz": 64 << 10, ".zst": 256}
@@ -41,12 +40,6 @@ class _Decompressor(Protocol):
     def eof(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-
-
-def suffix(name: str) -> str:
-    """Give the ending that says how a file is compressed; empty if it is none that can be read."""
-    ending = os.path.splitext(name)[1]
-    return ending if ending in SUFFIXES else ""
 
 
 def readable(ending: str) -> bool:

@@ -12,9 +12,17 @@ from collections.abc import Iterator
 # A compressed file is a rotated one whose lines were read before; as bytes of a log they would be noise. Naming one
 # exactly follows it all the same.
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")
+# Those of which the bytes in it can be had.
+ENDINGS = (".gz", ".zst")
 
 _MAGIC = re.compile(r"[*?\[]")
 _ROTATION = re.compile(r"[.\-_~](?:\d[\dA-Za-z:.+_-]*|old|bak|backup|prev|previous|orig|save)")
+
+
+def packed_ending(name: str) -> str:
+    """Give the ending that says how a file is compressed; empty if it is none that can be uncompressed."""
+    ending = os.path.splitext(name)[1]
+    return ending if ending in ENDINGS else ""
 
 
 def rotated(base: str, name: str) -> bool:

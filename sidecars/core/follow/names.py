@@ -7,8 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from sidecars.core.follow import compressed
-from sidecars.core.follow.find import COMPRESSED, rotated
+from sidecars.core.follow.find import COMPRESSED, packed_ending, rotated
 
 Entry = tuple[str, os.stat_result]
 
@@ -76,7 +75,7 @@ class _Directory:
             for name in os.listdir(path or "."):
                 if not name.endswith(COMPRESSED):
                     self._plain.names.append((name, name))
-                elif ending := compressed.suffix(name):
+                elif ending := packed_ending(name):
                     self._packed.names.append((name, name.removesuffix(ending)))
 
     def rotated(self, base: str, *, packed: bool = False) -> dict[int, Entry]:

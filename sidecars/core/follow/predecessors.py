@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,8 +17,10 @@ from sidecars.core.follow.names import Names, bases
 from sidecars.core.follow.registry import Registry
 from sidecars.core.follow.remembered import Remembered
 from sidecars.core.follow.turns import Turns
-from sidecars.core.follow.unpacking import Unpacking
 from sidecars.core.log import log
+
+if TYPE_CHECKING:
+    from sidecars.core.follow.unpacking import Unpacking
 
 # A listing may overlook a name that is given while it is read; while files are rotated, so many are made.
 _LISTINGS = 3
@@ -31,13 +34,22 @@ class Predecessors:
     def __init__(self, lanes: dict[str, Lane], registry: Registry, output: str) -> None:
         self.remembered = Remembered([])
         self.turns: Turns
-        self.unpacking = Unpacking(lanes, registry, output)
+        self._unpacking: Unpacking | None = None
         self._lanes = lanes
         self._registry = registry
         self._known = succession.Known(registry.holds_open, registry.knows)
         self._output = output
         self._names: Names | None = None
         self._copies: dict[succession.Identity, int] = {}
+
+    @property
+    def unpacking(self) -> Unpacking:
+        """What tells compressed files apart."""
+        if self._unpacking is None:
+            from sidecars.core.follow.unpacking import Unpacking  # not imported where nothing is compressed
+
+            self._unpacking = Unpacking(self._lanes, self._registry, self._output)
+        return self._unpacking
 
     def listing(self, names: Names | None) -> None:
         """Use these listings from now on; None: read directories anew each time."""
@@ -107,6 +119,8 @@ class Predecessors:
             begun = min(position.born or position.modified, position.modified)
             lane.since = min(lane.since, begun - _CLOCK_NS)
             return any(status.st_mtime_ns > lane.since for _, status in names.packed(lane.path, position.real))
+        if not names.packed(lane.path, position.real):
+            return False
         found, archive = self.unpacking.rest(lane, position, names)
         if archive is not None:
             self._say_found(lane, archive)
@@ -166,7 +180,7 @@ class Predecessors:
         return self._missed_archives(lane, first, self._listed()) or found
 
     def _missed_archives(self, lane: Lane, before: File | None, names: Names) -> bool:
-        archives = self.unpacking.missed(lane, names)
+        archives = self.unpacking.missed(lane, names) if names.packed(lane.path) else []
         for archive in archives:
             self._say_found(lane, archive)
             self._insert(lane, archive, before)
@@ -213,7 +227,8 @@ class Predecessors:
             lane.forget()
         settled = min((lane.since for lane in self._lanes.values()), default=0)
         self._copies = {identity: born for identity, born in self._copies.items() if born > settled}
-        self.unpacking.forget()
+        if self._unpacking is not None:
+            self._unpacking.forget()
 
     def _recover(self, lane: Lane, position: Position, before: File | None) -> None:
         """Read the rest of a content that is no longer in its file from the copy that was made of it."""
@@ -246,7 +261,9 @@ class Predecessors:
             if copy is None:
                 # Its time, if that was copied, is from before the cut.
                 cut = msgspec.structs.replace(read, modified=lane.since)
-                copied, copy = self.unpacking.rest(lane, cut, Names(), wait=False)
+                names = Names()
+                if names.packed(lane.path, cut.real):
+                    copied, copy = self.unpacking.rest(lane, cut, names, wait=False)
         lost = 0 if copied or copy is not None else unread
         metrics.LOST_BYTES.labels(self._output).inc(lost)
         hole = file.restart()

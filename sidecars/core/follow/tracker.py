@@ -9,11 +9,12 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import TYPE_CHECKING
 
-from sidecars.core.follow import compressed, metrics
-from sidecars.core.follow.archive import Archive
+from sidecars.core.follow import metrics
 from sidecars.core.follow.checkpoint import Document
 from sidecars.core.follow.file import File, open_file
+from sidecars.core.follow.find import packed_ending
 from sidecars.core.follow.identity import Position
 from sidecars.core.follow.lane import Lane, Options, Source
 from sidecars.core.follow.names import Names
@@ -21,6 +22,9 @@ from sidecars.core.follow.predecessors import Predecessors
 from sidecars.core.follow.registry import Registry
 from sidecars.core.follow.remembered import Remembered
 from sidecars.core.follow.turns import Turns
+
+if TYPE_CHECKING:
+    from sidecars.core.follow.archive import Archive
 
 # How long a path that a glob gave is remembered after its file went: it may come back.
 _GONE_SECONDS = 60.0
@@ -194,8 +198,8 @@ class Tracker:
 
     def _adopted(self, lane: Lane) -> File | None:
         """Open the file under a path that is not known yet; None while it is a copy that is being made."""
-        if lane.literal and lane.source.decompress and compressed.readable(compressed.suffix(lane.path)):
-            return self._adopted_archive(lane)
+        if lane.literal and lane.source.decompress and packed_ending(lane.path):
+            return self._adopted_archive(lane, packed_ending(lane.path))
         file = File(lane.path, open_file(lane.path))
         file.lane = lane
         if not self._starting and self.predecessors.is_shadow(file):
@@ -207,8 +211,13 @@ class Tracker:
             file.start_at(file.size)
         return file
 
-    def _adopted_archive(self, lane: Lane) -> Archive:
-        archive = Archive(lane.path, open_file(lane.path), compressed.suffix(lane.path))
+    def _adopted_archive(self, lane: Lane, ending: str) -> File | None:
+        from sidecars.core.follow import compressed  # not imported where nothing is compressed
+        from sidecars.core.follow.archive import Archive
+
+        if not compressed.readable(ending):
+            return None
+        archive = Archive(lane.path, open_file(lane.path), ending)
         archive.lane = lane
         archive.resumed = self.predecessors.remembered.of(archive)
         self.registry.add(archive)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from sidecars.core.follow import metrics
-from sidecars.core.follow.archive import Archive
-from sidecars.core.follow.compressed import Damaged, Unfinished
 from sidecars.core.follow.descriptors import Descriptors
 from sidecars.core.follow.file import Batch, File, Truncated
 from sidecars.core.follow.identity import TAIL_BYTES, printable
 from sidecars.core.follow.lane import Lane, Options
 from sidecars.core.log import log
+
+if TYPE_CHECKING:
+    from sidecars.core.follow.archive import Archive
 
 BATCH_BYTES = 1 << 20
 # How long a file that is inside a line longer than a batch keeps its turn without growing.
@@ -162,7 +163,7 @@ class Turns:
             if not self._past.unpack(lane, file):
                 self._gone(file, "file was removed before it was read")
             return None
-        if isinstance(file, Archive):
+        if _is_archive(file):
             return self._read_archive(lane, file)
         if file.written_until:
             metrics.HOLE_BYTES.labels(self._output).inc(file.skip_hole())
@@ -184,6 +185,8 @@ class Turns:
         if not self._has_room(archive):
             self._waiting[lane] = None
             return None
+        from sidecars.core.follow.compressed import Damaged, Unfinished  # not imported where nothing is compressed
+
         try:
             return self._batch(lane, archive)
         except (Damaged, Unfinished):
@@ -258,3 +261,7 @@ class Turns:
             file.force = True
             self.resume(file)
         return bool(held)
+
+
+def _is_archive(file: File) -> TypeGuard[Archive]:
+    return file.packed

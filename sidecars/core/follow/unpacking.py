@@ -10,6 +10,7 @@ from sidecars.core.follow import compressed
 from sidecars.core.follow.archive import ABANDONED_SECONDS, Archive, begins_like
 from sidecars.core.follow.compressed import Damaged, Unfinished
 from sidecars.core.follow.file import File, open_file
+from sidecars.core.follow.find import packed_ending
 from sidecars.core.follow.identity import NO_HEAD, TAIL_BYTES, Head, Position, digest, head_of, printable
 from sidecars.core.follow.lane import Lane
 from sidecars.core.follow.names import Entry, Names, bases
@@ -102,7 +103,7 @@ class Unpacking:
     def _opened(self, lane: Lane, entry: Entry) -> Archive | None:
         """Open what may be an archive to read; None for one that is known, or whose original is there to be read."""
         name, status = entry
-        ending = compressed.suffix(name)
+        ending = packed_ending(name)
         if self._judged.get(_identity(status)) == _state(status) or not compressed.readable(ending):
             return None
         original = name.removesuffix(ending)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sidecars.core.follow import compressed
 from sidecars.core.follow.compressed import Damaged, Unfinished
+from sidecars.core.follow.find import ENDINGS
 
 SAMPLE = random.Random(4).randbytes(3000) * 400
 
@@ -33,7 +34,7 @@ def unpacked(path: Path, data: bytes, *offsets: int) -> compressed.Contents:
         os.close(fd)
 
 
-@pytest.mark.parametrize("ending", compressed.SUFFIXES)
+@pytest.mark.parametrize("ending", ENDINGS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(0, 400_000), min_size=1, max_size=3), offsets=st.lists(st.integers(0, 10**6)))
 def test_what_was_compressed_comes_out_whatever_the_members(
@@ -47,7 +48,7 @@ def test_what_was_compressed_comes_out_whatever_the_members(
     assert found.tails == {offset: whole[max(0, offset - 128) : offset] for offset in expected}
 
 
-@pytest.mark.parametrize("ending", compressed.SUFFIXES)
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.9999])
 def test_a_file_that_ends_too_early_is_not_whole(tmp_path: Path, ending: str, share: float) -> None:
     data = packed(SAMPLE, ending)
@@ -55,7 +56,7 @@ def test_a_file_that_ends_too_early_is_not_whole(tmp_path: Path, ending: str, sh
         unpacked(tmp_path / f"a{ending}", data[: int(len(data) * share)])
 
 
-@pytest.mark.parametrize("ending", compressed.SUFFIXES)
+@pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("place", [0, 0.01, 0.5, 0.999])
 def test_a_damaged_file_is_told(tmp_path: Path, ending: str, place: float) -> None:
     data = bytearray(packed(random.Random(1).randbytes(100_000), ending))
@@ -73,7 +74,7 @@ def test_other_bytes_after_the_last_member_are_damage(tmp_path: Path) -> None:
         unpacked(tmp_path / "a.gz", gzip.compress(b"line\n") + b"line\n")
 
 
-@pytest.mark.parametrize("ending", compressed.SUFFIXES)
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_what_becomes_large_is_uncompressed_in_little_memory(tmp_path: Path, ending: str) -> None:
     data = packed(bytes(1 << 26), ending)
     tracemalloc.start()
@@ -84,7 +85,7 @@ def test_what_becomes_large_is_uncompressed_in_little_memory(tmp_path: Path, end
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("ending", compressed.SUFFIXES)
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_the_size_that_a_file_claims_is_what_is_in_it(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
     path.write_bytes(packed(SAMPLE, ending))
