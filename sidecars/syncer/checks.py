@@ -49,10 +49,6 @@ def modernise(values: dict[str, Any], old: dict[str, Any]) -> None:
     for name, (field, kind) in simple.items():
         if old.get(name):
             values[field] = kind(old[name])
-    if old.get("password"):
-        from sidecars.core.units import Secret
-
-        values["password"] = Secret(old["password"])
     if old.get("v", -1) >= 0:
         values["verbose"] = old["v"]
     if old.get("change-permissions"):
@@ -71,11 +67,15 @@ def check(repositories: Sequence[Settings], *, several: bool) -> None:
     """Raise WrongConfiguration for the first thing that is wrong."""
     for settings in repositories:
         for problem in problems(settings):
-            raise WrongConfiguration(f"{settings.repo}: {problem}" if several and settings.repo else problem)
+            raise WrongConfiguration(f"{redacted(settings.repo)}: {problem}" if several and settings.repo else problem)
     roots = [os.path.realpath(settings.root) for settings in repositories]
     for index, root in enumerate(roots):
         if root in roots[:index]:
             raise WrongConfiguration(f"two repositories have the root {root}; give each its own")
+    names = [settings.called for settings in repositories]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise WrongConfiguration(f"two repositories are called {name}; give each its own name")
     names = [settings.called for settings in repositories]
     if twice := [name for name in names if names.count(name) > 1]:
         raise WrongConfiguration(f"two repositories are called {twice[0]}; give one of them a name")
@@ -129,8 +129,12 @@ def _hooks(settings: Settings) -> Iterator[str]:
                 yield f"--{name}-{limit} is {given}, expected 1s or more"
     if settings.webhook_success_status < -1:
         yield f"--webhook-success-status is {settings.webhook_success_status}, expected a status, 0 or -1"
-    if settings.sync_on_signal and signal_number(settings.sync_on_signal) is None:
-        yield f"--sync-on-signal is {settings.sync_on_signal!r}, which is no signal; give a name such as SIGHUP"
+    if settings.sync_on_signal:
+        number = signal_number(settings.sync_on_signal)
+        if number is None:
+            yield f"--sync-on-signal is {settings.sync_on_signal!r}, which is no signal; give a name such as SIGHUP"
+        if number in (signal.SIGKILL, signal.SIGSTOP):
+            yield f"--sync-on-signal is {settings.sync_on_signal!r}, which no process can catch; give SIGHUP"
 
 
 def signal_number(text: str) -> signal.Signals | None:

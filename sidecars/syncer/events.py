@@ -9,10 +9,12 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 
+from sidecars.core.errors import redacted
 from sidecars.core.log import Fields, log, plain
 from sidecars.syncer.files import ErrorFile
 
-_OURS = ("time", "level", "event", "logger", "v", "file", "line")
+# What core/log.py and this module put into an event. A field of such a name has a _ behind it until it is rendered.
+_OURS = ("time", "level", "event", "logger", "v", "file", "line", "error", "exc_info")
 
 
 def as_git_sync(event: Fields) -> str:
@@ -34,8 +36,13 @@ def as_git_sync(event: Fields) -> str:
     else:
         shown["level"] = event.get("v", 0)
         shown["msg"] = event["event"]
-    shown.update((key, value) for key, value in event.items() if key not in _OURS and key not in shown)
+    others = ((_bare(key), value) for key, value in event.items() if key not in _OURS or key == "error")
+    shown.update((key, value) for key, value in others if key not in shown)
     return json.dumps(shown, separators=(",", ":"))
+
+
+def _bare(key: str) -> str:
+    return key[:-1] if key[:-1] in _OURS else key
 
 
 class Events:
@@ -90,7 +97,8 @@ class Events:
         log.error(message, error=text, logger=self._logger, **_caller(), **self._fields, **shown)
         if self._error_file is not None:
             with self._lock:
-                trouble = self._error_file.write({"Msg": message, "Err": text or "", "Args": plain(shown)})
+                args = {_bare(key): plain(value) for key, value in shown.items()}
+                trouble = self._error_file.write({"Msg": message, "Err": redacted(text or ""), "Args": args})
             if trouble:
                 log.error("can't write error file", error=trouble, logger=self._logger, **_caller())
 
@@ -101,7 +109,10 @@ class Events:
             log.error("can't remove error file", error=trouble, logger=self._logger, **_caller())
 
     def _shown(self, fields: dict[str, object]) -> dict[str, object]:
-        return {key: self._conceal(each) if isinstance(each, str) else each for key, each in fields.items()}
+        return {
+            f"{key}_" if key in _OURS else key: self._conceal(each) if isinstance(each, str) else each
+            for key, each in fields.items()
+        }
 
 
 def _caller() -> dict[str, object]:

@@ -137,3 +137,17 @@ class Settings(Common, frozen=True, kw_only=True):
     def called(self) -> str:
         """What the repository is called: its name, or the last part of the link, or of the URL."""
         return self.name or os.path.basename((self.link or self.repo).rstrip("/")) or "repository"
+
+
+_COMMON = frozenset(Common.__struct_fields__)
+# What git-sync does not have. Its own variables count as set even when they are empty; ours do not.
+BEYOND = _COMMON | {
+    "name", "publish", "keep_worktrees", "max_backoff", "max_staleness", "ca_file", "verify_signatures",
+    "allowed_signers_file", "gpg_keyring_file", "exechook_arg", "gate_command", "gate_timeout", "hook_bind",
+    "hook_secret", "hook_debounce", "concurrency",
+}  # fmt: skip
+# What the process has once, however many repositories it keeps.
+OF_PROCESS = _COMMON | {
+    "one_time", "sync_on_signal", "error_file", "add_user", "http_bind", "http_metrics", "http_pprof", "hook_bind",
+    "concurrency", "verbose",
+}  # fmt: skip

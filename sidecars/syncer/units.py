@@ -14,6 +14,10 @@ BOOLEANS = {**dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
             **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)}  # fmt: skip
 _WHOLE = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0[bB][01]+|[1-9][0-9]*|0)")
 
+# Both are 64 bits wide in Go; a duration counts nanoseconds.
+_MOST_WHOLE = 2**63
+_MOST = _MOST_WHOLE / 1e9
+
 
 class Duration(Seconds):
     """A duration as Go writes it: `300ms`, `1.5h`, `2h45m`, `0`; in seconds. A bare `10` is none.
@@ -33,6 +37,8 @@ class Duration(Seconds):
         if not match:
             raise ValueError(text)
         total = math.fsum(float(number) * DURATION[unit] for number, unit in SPAN.findall(match[2]))
+        if total >= _MOST:
+            raise ValueError(text)
         return cls(-total if match[1] == "-" else total)
 
 
@@ -48,7 +54,7 @@ def whole(text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise ValueError(text)
     digits = text.lstrip("+-")
-    sign = -1 if text.startswith("-") else 1
-    if re.fullmatch(r"0[0-7]+", digits):
-        return sign * int(digits, 8)
-    return sign * int(digits, 0)
+    number = int(digits, 8) if re.fullmatch(r"0[0-7]+", digits) else int(digits, 0)
+    if number >= _MOST_WHOLE:
+        raise ValueError(text)
+    return -number if text.startswith("-") else number

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from sidecars import __version__
 from sidecars.core.configfile import ConfigFile, open_config
 from sidecars.core.declaration import Provenance, Setting, declared, holds, sequence
 from sidecars.core.errors import SidecarError, WrongSettings
-from sidecars.core.settings import service_link
+from sidecars.core.settings import elements, service_link
 from sidecars.core.units import Seconds, Secret
-from sidecars.core.values import Place, fill, nearest, read
+from sidecars.core.values import Place, nearest, read
 from sidecars.syncer import checks, legacy
-from sidecars.syncer.settings import PREFIX, PROG, Credential, Settings
+from sidecars.syncer.configuration import credentials, from_file, overlaid
+from sidecars.syncer.settings import BEYOND, PREFIX, PROG, Settings
 from sidecars.syncer.units import Duration, boolean, whole
 
 _SHORT = {"-v": "verbose"}
 _QUESTIONS = {"-h": "help", "-?": "help", "--help": "help", "--man": "man", "--version": "version"}
 _LISTS_BY_COLON = ("ssh_key_file",)
+_OLD_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false"}
+# From these verbosities on, the line `starting up` tells the flags that have a value, and all.
+_TELL_SET, _TELL_ALL = 4, 6
 
 
 class WrongWords(SidecarError):  # noqa: N818
@@ -37,13 +41,25 @@ class Words(NamedTuple):
     """What was asked for.
 
     repositories  the settings of each repository; the first one's are also the process's
-    given         the flags of the command line as `--name=value`, secrets left out
+    given         the flags of the command line as `--name=value`, secrets left out; with -v 4 and more, all flags
     notices       lines for stderr about names that are deprecated
+    hints         what may be a misspelt variable; git-sync is silent about those
     """
 
     repositories: tuple[Settings, ...]
     given: tuple[str, ...]
     notices: tuple[str, ...]
+    hints: tuple[str, ...] = ()
+
+
+@functools.cache
+def _settings() -> tuple[Setting, ...]:
+    return declared(Settings, PREFIX)
+
+
+@functools.cache
+def _flags() -> dict[str, Setting]:
+    return {setting.flag.removeprefix("--"): setting for setting in _settings() if setting.flag}
 
 
 class Reading:
@@ -51,9 +67,9 @@ class Reading:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
-        self.settings = declared(Settings, PREFIX)
-        self.flags = {setting.flag.removeprefix("--"): setting for setting in self.settings if setting.flag}
         self.values: dict[str, Any] = {}
+        # Of each secret its text and its file, which both count: with two of them none is right.
+        self.secrets: dict[str, dict[str, str]] = {}
         self.old: dict[str, Any] = {}
         self.given: list[str] = []
         self.notices: list[str] = []
@@ -61,11 +77,15 @@ class Reading:
 
     def variables(self) -> None:
         """Take the variables, the older names of which win. Raises WrongSettings."""
-        for setting in self.settings:
+        for setting in _settings():
             for name in setting.variables:
                 text = self._variable(name)
-                if text is not None:
-                    self.values[setting.name] = self._from_variable(setting, name, text)
+                if text is None or (not text and setting.name in BEYOND):
+                    continue
+                if setting.secret:
+                    self._secret(setting, "file" if name.endswith("_FILE") else "text", text)
+                else:
+                    self.values[setting.name] = _from_variable(setting, name, text)
         for flag, known in legacy.FLAGS.items():
             text = self.environ.get(known.variable) if known.variable else None
             if text is not None:
@@ -82,26 +102,20 @@ class Reading:
             self.notices.append(f"${each} is overridden by ${set_[-1]}")
         return self.environ[set_[-1]] if set_ else None
 
-    def _from_variable(self, setting: Setting, name: str, text: str) -> Any:
-        if setting.secret:
-            return Secret(file=text) if name.endswith("_FILE") and text else Secret(text) if text else None
-        if setting.name == "credential":
-            return _credentials(text, quiet=True)
-        if sequence(setting.kind):
-            parts = text.split(":") if setting.name in _LISTS_BY_COLON else text.splitlines()
-            return tuple(part for part in parts if part)
-        try:
-            return value(setting, text)
-        except ValueError:
-            shown = "" if setting.secret else f"={text!r}"
-            raise WrongSettings(f"invalid {_kind(setting)} env {name}{shown}; expected {_expected(setting)}") from None
+    def _secret(self, setting: Setting, kind: str, text: str) -> None:
+        given = self.secrets.setdefault(setting.name, {})
+        given.pop(kind, None)
+        if text:
+            given[kind] = text
 
     def _read_old(self, flag: str, name: str, text: str, wrong: type[SidecarError]) -> Any:
-        readers: dict[type, Any] = {str: str, int: whole, float: float, bool: boolean}
+        readers: dict[type, Any] = {str: str, int: whole, float: _number, bool: boolean}
         try:
             return readers[legacy.FLAGS[flag].kind](text)
         except ValueError:
-            raise wrong(f"invalid value {text!r} for {name}") from None
+            raise wrong(
+                f"invalid value {text!r} for {name}; expected {_OLD_EXPECTED[legacy.FLAGS[flag].kind]}"
+            ) from None
 
     def command_line(self, argv: Sequence[str]) -> None:
         """Take the flags; arguments that are none are ignored. Raises WrongWords."""
@@ -122,19 +136,18 @@ class Reading:
         elif head.startswith("--"):
             name = head[2:]
         else:
-            raise WrongWords(f"unknown shorthand flag: {word!r}")
+            raise WrongWords(f"unknown shorthand flag: {word[1]!r} in {head}; long flags have two dashes")
         if not equals:
             text = self._text(name, rest)
         self._take(name, text)
 
     def _text(self, name: str, rest: list[str]) -> str:
         """Give the text of a flag without `=`: a boolean needs none, and takes none."""
-        known = self.flags.get(name)
-        kind = legacy.FLAGS[name].kind if name in legacy.FLAGS else holds(known.kind) if known else None
+        kind = _kind_of(name)
+        if kind is None:
+            raise _unknown(name)
         if kind is bool:
             return "true"
-        if kind is None and name != "config":
-            raise WrongWords(f"unknown flag: --{name}; {nearest('--' + name, ['--' + each for each in self.flags])}")
         if not rest:
             raise WrongWords(f"flag needs an argument: --{name}")
         return rest.pop(0)
@@ -143,14 +156,13 @@ class Reading:
         if name == "config":
             self.config = text
             return
-        if name in legacy.FLAGS and name not in self.flags:
+        if name in legacy.FLAGS:
             self.notices.append(f"--{name} is deprecated: use {legacy.FLAGS[name].instead}")
             self.old[name] = self._read_old(name, f"--{name}", text, WrongWords)
             return
-        setting = self.flags.get(name)
-        if setting is None:
-            raise WrongWords(f"unknown flag: --{name}; {nearest('--' + name, ['--' + each for each in self.flags])}")
-        self._keep(setting, name, text)
+        if name not in _flags():
+            raise _unknown(name)
+        self._keep(_flags()[name], name, text)
 
     def _keep(self, setting: Setting, name: str, text: str) -> None:
         shown = f"--{name}={checks.shown(setting.name, text)}"
@@ -158,16 +170,64 @@ class Reading:
         self.given.append(shown)
         try:
             if setting.secret:
-                self.values[setting.name] = Secret(file=text) if text else None
+                self._secret(setting, "file", text)
             elif setting.name == "credential":
-                self.values[setting.name] = (*self.values.get(setting.name, ()), *_credentials(text))
+                self.values[setting.name] = (*self.values.get(setting.name, ()), *credentials(text))
             elif sequence(setting.kind):
                 before = () if first else self.values.get(setting.name, ())
                 self.values[setting.name] = (*before, text)
             else:
                 self.values[setting.name] = value(setting, text)
         except ValueError:
-            raise WrongWords(f"invalid argument for --{name}: {text!r}; expected {_expected(setting)}") from None
+            told = "" if setting.name == "credential" else f" {text!r}"
+            raise WrongWords(f"invalid argument{told} for --{name}; expected {_expected(setting)}") from None
+
+    def all(self) -> dict[str, Any]:
+        """Give the values by field, those of old flags in place. Raises checks.WrongConfiguration."""
+        if password := self.old.get("password"):
+            self.secrets.setdefault("password", {})["text"] = password
+        checks.modernise(self.values, self.old)
+        for name, given in self.secrets.items():
+            if len(given) > 1:
+                variable = f"{PREFIX}{name.upper()}"
+                raise checks.WrongConfiguration(
+                    f"--{name.replace('_', '-')}-file and {variable} are both set; keep one"
+                )
+            if given:
+                self.values[name] = Secret(given.get("text"), file=given.get("file"))
+        return self.values
+
+
+def _kind_of(name: str) -> Any:
+    """Give what a flag holds; None for one that does not exist."""
+    if name == "config":
+        return str
+    if name in legacy.FLAGS:
+        return legacy.FLAGS[name].kind
+    return holds(_flags()[name].kind) if name in _flags() else None
+
+
+def _unknown(name: str) -> WrongWords:
+    return WrongWords(f"unknown flag: --{name}; {nearest('--' + name, ['--' + each for each in _flags()])}")
+
+
+def _number(text: str) -> float:
+    if "_" in text or not math.isfinite(float(text)):
+        raise ValueError(text)
+    return float(text)
+
+
+def _from_variable(setting: Setting, name: str, text: str) -> Any:
+    if setting.name == "credential":
+        return credentials(text, quiet=True)
+    if setting.name in _LISTS_BY_COLON:
+        return tuple(part for part in text.split(":") if part)
+    try:
+        if sequence(setting.kind):
+            return read(setting.kind, elements(text, Place(name)), Place(name))
+        return value(setting, text)
+    except ValueError:
+        raise WrongSettings(f'invalid {_kind(setting)} env {name}="{text}"; expected {_expected(setting)}') from None
 
 
 def value(setting: Setting, text: str) -> Any:
@@ -205,32 +265,28 @@ def _expected(setting: Setting) -> str:
     return str(getattr(kind, "expected", "another value"))
 
 
-def _credentials(text: str, *, quiet: bool = False) -> tuple[str, ...]:
-    """Read one --credential: an object or a list of them. ValueError, or nothing, when the text is none."""
-    try:
-        found = json.loads(text)
-        items = [json.dumps(item) for item in (found if isinstance(found, list) else [found])]
-        for item in items:
-            msgspec.json.decode(item, type=Credential)
-        return tuple(items)
-    except ValueError:
-        if quiet:
-            return ()
-        raise
-
-
 def asked(argv: Sequence[str]) -> str:
     """Give the first question of a command line: help, man or version; nothing without one."""
-    return next((_QUESTIONS[word] for word in argv if word in _QUESTIONS), "")
+    words = list(argv)
+    while words and (word := words.pop(0)) != "--":
+        if word in _QUESTIONS:
+            return _QUESTIONS[word]
+        if word in _SHORT or (word.startswith("--") and _kind_of(word[2:]) not in (None, bool)):
+            del words[:1]  # a flag's value is no question, whatever it looks like
+    return ""
 
 
 def answer(question: str) -> str:
     """Give the answer to a question."""
     if question == "version":
         return f"{PROG} {__version__}"
-    from sidecars.core.reference import page, usage  # only who asks pays for it
+    if question == "man":
+        from sidecars.syncer.manual import manual
 
-    return usage(Settings, PROG, PREFIX) if question == "help" else page(Settings, PROG, PREFIX)
+        return manual()
+    from sidecars.core.reference import usage  # only who asks pays for it
+
+    return usage(Settings, PROG, PREFIX)
 
 
 def load(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> Words:
@@ -239,37 +295,40 @@ def load(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     reading = Reading(environ)
     reading.variables()
     reading.command_line([word for word in argv if word != "--check-config"])
+    values = reading.all()
     config = open_config(reading.config, environ) if reading.config else ConfigFile()
     entries = config.values.pop("repositories", None)
-    common = _from_file(config, config.values, "")
-    values = {**common, **reading.values}
-    checks.modernise(values, reading.old)
-    base = _built({**values, "provenance": Provenance(strangers(environ), config.written, config.expanded)})
-    repositories = tuple(_overlaid(base, config, entries)) if entries else (base,)
-    checks.check(repositories, several=bool(entries))
-    return Words(repositories, tuple(reading.given), tuple(reading.notices))
+    values = {**from_file(config, config.values, ""), **values}
+    base = Settings(**values, provenance=Provenance((), config.written, config.expanded))
+    repositories = overlaid(base, config, entries) if entries is not None else [base]
+    checks.check(repositories, several=entries is not None)
+    named = tuple(replace(each, name=each.called) for each in repositories)
+    return Words(named, _told(base, reading.given), tuple(reading.notices), strangers(environ))
 
 
-def _built(values: dict[str, Any]) -> Settings:
-    return Settings(**values)
+def _told(settings: Settings, given: Sequence[str]) -> tuple[str, ...]:
+    if settings.verbose < _TELL_SET:
+        return tuple(given)
+    found = []
+    for name, setting in _flags().items():
+        held = None if setting.secret else getattr(settings, setting.name)
+        texts = held if isinstance(held, tuple) else ("" if held is None else _plain(held),)
+        found += [
+            f"--{name}={checks.shown(setting.name, each)}" for each in texts if each or settings.verbose >= _TELL_ALL
+        ]
+    return tuple(found)
 
 
-def _from_file(config: ConfigFile, mapping: dict[str, object], place: str) -> dict[str, Any]:
-    known = {key.replace("-", "_"): each for key, each in mapping.items()}
-    return fill(declared(Settings, PREFIX), known, Place(place, config.path, config.written))
-
-
-def _overlaid(base: Settings, config: ConfigFile, entries: object) -> list[Settings]:
-    """Give each entry of `repositories` as settings of its own, over those of all."""
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise WrongSettings(f"repositories in {config.path} is no list of mappings; write - repo: URL for each")
-    return [replace(base, **_from_file(config, entry, f"repositories[{index}]")) for index, entry in enumerate(entries)]
+def _plain(held: object) -> str:
+    """Write a value as text; nothing for what is off, 0 or empty."""
+    if isinstance(held, bool):
+        return "true" if held else ""
+    return str(held) if held else ""
 
 
 def strangers(environ: Mapping[str, str]) -> tuple[str, ...]:
     """Complain of variables with our prefix that no setting has, but for those that Kubernetes makes of a Service."""
-    settings = declared(Settings, PREFIX)
-    known = {f"{PREFIX}CONFIG", *(name for setting in settings for name in setting.variables)}
+    known = {f"{PREFIX}CONFIG", *(name for setting in _settings() for name in setting.variables)}
     return tuple(
         f"the variable {name} is unknown; {nearest(name, known)}"
         for name, text in sorted(environ.items())
