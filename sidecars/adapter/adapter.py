@@ -17,7 +17,7 @@ from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.shaping import Shaping
 from sidecars.adapter.inputs.queue import Queue
 from sidecars.adapter.intake import Intake
-from sidecars.adapter.pipeline import Pipeline
+from sidecars.adapter.pipeline import TOGETHER, Pipeline
 from sidecars.adapter.reading import Formats, records_of
 from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import Segment, Unparsed
@@ -142,7 +142,8 @@ class Adapter:
 
     def _pipeline(self, spec: deliver.Spec, counts: bool) -> deliver.Pipeline:
         made = encoder(self._settings, spec.to) if spec.to is not None else None
-        local = Pipeline(self._formats, self._shaping, made, self._observe if counts else None)
+        observe = self._observe if counts else None
+        local = Pipeline(self._formats, self._shaping, made, observe, together=spec.to in TOGETHER)
         if spec.to is None or self._settings.workers == 1:
             return local
         from sidecars.adapter.workers import Workers  # only who asks for them pays for it

@@ -11,7 +11,8 @@ from prometheus_client.registry import CollectorRegistry
 
 from sidecars.adapter.counting import Counting
 from sidecars.adapter.encode import encoder
-from sidecars.adapter.reading import Formats, total, wrong
+from sidecars.adapter.pipeline import TOGETHER
+from sidecars.adapter.reading import Formats, pieces, total, wrong
 from sidecars.adapter.settings import Settings
 from sidecars.adapter.workers import Done, Job, receive, send
 
@@ -30,10 +31,13 @@ def main() -> None:
             job = cast(Job, receive(jobs))
         except EOFError:
             return
-        segments = formats.compiled(job.format).parse(job.data, job.context)
-        pieces = encode.encode(segments, job.origin)
-        counting.count(segments)
-        send(answers, Done(pieces, total(segments), wrong(segments), counting.take()))
+        format, made, records, bad = formats.compiled(job.format), list[bytes](), 0, 0
+        for piece in [job.data] if to in TOGETHER else pieces(format, job.context, job.data):
+            segments = format.parse(piece, job.context)
+            made += encode.encode(segments, job.origin)
+            counting.count(segments)
+            records, bad = records + total(segments), bad + wrong(segments)
+        send(answers, Done(made, records, bad, counting.take()))
 
 
 if __name__ == "__main__":
