@@ -107,8 +107,9 @@ class Pushes:
 
     def _tell(self, name: str, verdict: Verdict) -> Response:
         self._metrics.of(name).pushed(verdict.result)
+        about = {"repository": name} if name else {}
         if verdict.status < 400:
-            self._events.info(1, "push announced", repository=name, result=verdict.result, hash=verdict.hash)
+            self._events.info(1, "push announced", **about, result=verdict.result, hash=verdict.hash)
         elif time.monotonic() - self._complained >= _QUIET:
             self._complained = time.monotonic()
             self._events.info(
