@@ -206,13 +206,13 @@ def _plain(text: str) -> str:
 
 def _read(path: str, most: int) -> bytes | None:
     """Give the beginning of a file; None, having said why, if it cannot be read."""
-    from sidecars.core.follow import compressed
+    from sidecars.core.follow import compressed, find
 
     try:
         if path == "-":
             return _taken(sys.stdin.buffer, most)
         with open(path, "rb") as file:
-            ending = compressed.suffix(path)
+            ending = find.packed_ending(path)
             if ending and compressed.readable(ending):
                 return _taken(compressed.Stream(file.fileno(), ending), most)
             return _taken(file, most)
