@@ -48,12 +48,14 @@ class Limits(NamedTuple):
 
     patience      seconds to send a request, or to read its answer
     longest_body  bytes of one request's body
-    bodies        bytes of the bodies of all requests together
+    bodies        bytes of the bodies of all requests together, but for the first `small` ones of each: what is large
+                  cannot keep out what is small
     """
 
     patience: float = _PATIENCE
     longest_body: int = _LONGEST_BODY
-    bodies: int = _MOST_CONNECTIONS * 2 * _LONGEST_BODY
+    bodies: int = _MOST_CONNECTIONS * _LONGEST_BODY
+    small: int = 0
 
 
 def text(status: int, line: str) -> Response:
@@ -164,11 +166,12 @@ class Connection(asyncio.Protocol):
     def _take(self, data: bytes) -> None:
         limits = self._door.limits
         self._body += data
-        self._held += len(data)
-        self._door.held += len(data)
-        if self._held > limits.longest_body:
+        large = max(0, len(self._body) - limits.small)
+        self._door.held += large - self._held
+        self._held = large
+        if len(self._body) > limits.longest_body:
             self._refuse(text(413, f"the body is longer than {limits.longest_body} bytes"))
-        elif self._door.held > limits.bodies:
+        elif large and self._door.held > limits.bodies:
             self._refuse(text(503, "too much is being sent at once; try again"))
 
     def _free(self) -> None:

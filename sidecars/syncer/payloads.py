@@ -154,7 +154,8 @@ def parse(body: Body, content_type: str) -> Payload:
     Source: the webhook pages of GitHub, GitLab, Gitea and Bitbucket.
     """
     text: Any = body
-    if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
+    form = content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded"
+    if form and not body.startswith(b"{"):  # curl -d calls whatever it sends a form
         text = _in_form(body)
     if not bytes(text[:64]).strip():
         return Payload(())

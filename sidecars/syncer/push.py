@@ -19,8 +19,8 @@ from sidecars.syncer.settings import Settings
 Trigger = Callable[[str, str | None], None]
 
 _MIB = 1024 * 1024
-_LIMITS = Limits(patience=30, longest_body=25 * _MIB, bodies=40 * _MIB)
 _QUICK = 256 * 1024  # bytes of a body that are hashed and read at once; more take a thread
+_LIMITS = Limits(patience=30, longest_body=25 * _MIB, bodies=40 * _MIB, small=_QUICK)
 _QUIET = 10.0  # seconds between two complaints about a wrong secret
 
 

@@ -111,7 +111,7 @@ class Late(Served):
         self.news = threading.Condition()
         super().__init__()
         self.door.answer = self.late
-        self.door.limits = Limits(PATIENCE, longest_body=100_000, bodies=150_000)
+        self.door.limits = Limits(PATIENCE, longest_body=100_000, bodies=150_000, small=1000)
 
     def late(self, request: Request) -> asyncio.Future[Response]:
         with self.news:
@@ -203,11 +203,16 @@ def test_all_bodies_together_have_a_limit_which_ends_with_them(late: Late) -> No
         with late.client() as client:
             client.sendall(posted(60_000, 60_000))
             assert client.recv(4096).startswith(b"HTTP/1.1 503 ")
-        late.let_through("done")
+        with late.client() as client:  # What is small is taken all the same.
+            client.sendall(posted(1000, 1000))
+            late.wait_for(2)
+            late.let_through("small")
+            read_until(client, b"small\n")
+        late.loop.call_soon_threadsafe(late.waiting[0].set_result, text(200, "done"))
         read_until(holding, b"done\n")
     with late.client() as client:
         client.sendall(posted(100_000, 100_000))
-        late.wait_for(2)
+        late.wait_for(3)
         late.let_through("done")
         read_until(client, b"done\n")
     assert late.door.held == 0

@@ -124,6 +124,10 @@ def test_a_form_holds_the_same_as_payload() -> None:
     assert parse(body, "application/x-www-form-urlencoded; charset=utf-8") == read(GITHUB)
 
 
+def test_json_that_curl_calls_a_form_is_json() -> None:
+    assert parse(json.dumps(GITHUB).encode(), "application/x-www-form-urlencoded") == read(GITHUB)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
