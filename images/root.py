@@ -4,6 +4,8 @@
     root.py packages ROOT COMMAND REQUIREMENT...
                                              what pip installs, with that one command, and what it links to beyond that;
                                              the requirement `sidecars[x]` is the wheel of these sources
+    root.py programs FOLDER KIT...           Debian's programs of each kit, in FOLDER/KIT, and what they link to beyond
+                                             the interpreter and the kits before
 
 A root is made to be the same bytes whenever it is made from the same sources: one date, sorted bytecode, no build logs.
 """
@@ -57,6 +59,23 @@ BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo", "sidecars/adapter": "/usr/s
 
 # Parts of core, and the library without which nothing could import them: who has not got it has no use for them.
 NEEDED = {"sidecars/core/forward": "fluent"}
+
+# Programs of Debian by the word for what they do, each as its path, or as `package:NAME` for all of a package's.
+KITS = {
+    # What keeps a repository: git reaches it by HTTP and ssh, keys of both kinds have signed it, openssl signs for a
+    # GitHub App.
+    "git": "/usr/bin/git /usr/bin/ssh /usr/bin/ssh-keygen /usr/bin/gpg /usr/bin/gpgv /usr/bin/openssl".split(),  # noqa: SIM905
+    # What hooks of shell scripts, and ssh's ProxyCommand, are written with.
+    "shell": """
+        /usr/bin/bash package:coreutils package:grep package:sed package:tar package:gzip /usr/bin/curl /usr/bin/socat
+    """.split(),  # noqa: SIM905
+    "server": ["/usr/lib/git-core/git-http-backend"],
+}
+
+# Of git's own folder: what git-syncer's git may call. What links to one of these stays too. The rest is for people, in
+# Perl and Python, for mail, or for servers.
+GIT_CORE, GIT_TEMPLATES = "/usr/lib/git-core", "/usr/share/git-core/templates"
+GIT_PARTS = "git git-remote-http git-submodule git-sh-setup git-sh-i18n git-sh-i18n--envsubst".split()  # noqa: SIM905
 
 TMP, STICKY = "/tmp", 0o1777  # noqa: S108
 
@@ -114,6 +133,59 @@ def packages(root: str, command: str, *requirements: str) -> None:
     for library in set(linked(root + PACKAGES)) - set(interpreter_libraries()):
         place(library, root)
     finish(root)
+
+
+def programs(folder: str, *kits: str) -> None:
+    """Fill a root per kit with programs that Debian's packages have installed here, and the libraries they link to."""
+    there = set(interpreter_libraries())
+    for kit in kits:
+        root = f"{folder}/{kit}"
+        wanted = [path for name in KITS[kit] for path in installed(name)]
+        for path in wanted:
+            place(path, root)
+        if kit == "git":
+            wanted += git_core(root)
+        if kit == "shell":
+            os.symlink("bash", f"{root}/usr/bin/sh")
+        libraries = set(closure(filter(is_elf, wanted))) - there
+        for library in libraries:
+            place(library, root)
+        if os.path.islink("/bin"):
+            os.symlink(os.readlink("/bin"), f"{root}/bin")
+        there |= libraries
+        finish(root)
+
+
+def installed(name: str) -> list[str]:
+    """Give the path that a name of KITS stands for, or the programs of the package that it stands for."""
+    package = name.removeprefix("package:")
+    if package == name:
+        return [name]
+    listing = subprocess.run(["dpkg", "--listfiles", package], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [path for path in listing.splitlines() if re.fullmatch(r"(/usr)?/s?bin/[^/]+", path)]
+
+
+def git_core(root: str) -> list[str]:
+    """Copy the parts of git's folder that are kept, links as links; give the paths of those that are none."""
+    os.makedirs(root + GIT_CORE, exist_ok=True)
+    for path in glob.glob(f"{GIT_CORE}/*"):
+        if os.path.islink(path) and os.path.basename(os.path.realpath(path)) in GIT_PARTS:
+            shutil.copyfile(path, root + path, follow_symlinks=False)
+    parts = [f"{GIT_CORE}/{name}" for name in GIT_PARTS if name != "git"]
+    for path in parts:
+        place(path, root)
+    # Debian has git twice. Without samples of hooks, which nobody who fetches runs, a new repository is made sooner.
+    link = f"{root}{GIT_CORE}/git"
+    if not os.path.lexists(link):
+        os.symlink("../../bin/git", link)
+    shutil.copytree(GIT_TEMPLATES, root + GIT_TEMPLATES, ignore=shutil.ignore_patterns("hooks"))
+    return parts
+
+
+def is_elf(path: str) -> bool:
+    """Say whether a file is a program that the loader reads, and no script."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 def of_these_sources(requirement: str) -> str:
@@ -250,15 +322,21 @@ def walk(folder: str) -> Iterator[str]:
             yield os.path.join(parent, name)
 
 
+def compile_library(root: str) -> None:
+    """Write the bytecode of every module below a root."""
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    if not compileall.compile_dir(root + LIBRARY, maxlevels=100, stripdir=root, quiet=1, invalidation_mode=unchecked):
+        sys.exit(f"some modules below {root} do not compile; their names are above")
+
+
 def finish(root: str) -> None:
     """Compile, and make modes and dates those of every other build.
 
     The bytecode is never checked against its source: the root is read-only, and without bytecode each start
     compiles anew, which takes four to seven times as long.
     """
-    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    if not compileall.compile_dir(root + LIBRARY, maxlevels=100, stripdir=root, quiet=1, invalidation_mode=unchecked):
-        sys.exit(f"some modules below {root} do not compile; their names are above")
+    if os.path.isdir(root + LIBRARY):
+        compile_library(root)
     date = int(os.environ["SOURCE_DATE_EPOCH"])
     for path in walk(root):
         mode = stat.S_IMODE(os.lstat(path).st_mode)
@@ -273,5 +351,7 @@ if __name__ == "__main__":
             interpreter(root, certificates)
         case ["packages", root, command, *requirements]:
             packages(root, command, *requirements)
+        case ["programs", folder, *kits]:
+            programs(folder, *kits)
         case _:
             sys.exit(__doc__)
