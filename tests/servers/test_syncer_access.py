@@ -263,6 +263,15 @@ def test_a_helper_of_the_user_stores_the_logins(enter, server, tmp_path):
     assert "bot" in store.read_text()
 
 
+def test_a_helper_of_the_user_takes_the_place_of_ours_for_every_path(enter, server):
+    credentials = tuple(
+        json.dumps({"url": f"{server.url}/{path}", "username": "bot", "password": "ours"}) for path in ("app.git", "b")
+    )
+    helper = f"!f() {{ echo username=bot; echo 'password={PASSWORD}'; }}; f"
+    entrance = enter(repo=server.address("app.git"), credential=credentials, git_config=f"credential.helper:{helper}")
+    assert entrance.let_in()
+
+
 def test_the_configuration_is_git_syncs_with_the_users_over_it(enter, tmp_path):
     entrance = enter(
         repo="https://x.example/a",
