@@ -69,6 +69,12 @@ class Gate:
         """Forget the answers: when a sync is asked for by hand, or the remote is back at what is published."""
         self._passed = self._refused = None
 
+    def recall(self, hash: str) -> None:
+        """Raise GateClosed if the revision was refused and its wait is not over: there is no need to fetch it again."""
+        refused = self._refused
+        if refused and refused.hash == hash and self._clock() < refused.until:
+            raise GateClosed(refused.reason, fresh=False)
+
     async def check(self, hash: str, worktree: str, previous: str | None) -> None:
         """Return when the revision may be published; without --gate-command, at once.
 
@@ -76,13 +82,11 @@ class Gate:
         """
         if not self._command or hash == self._passed:
             return
-        before = self._refused if self._refused and self._refused.hash == hash else None
-        if before and self._clock() < before.until:
-            raise GateClosed(before.reason, fresh=False)
+        self.recall(hash)
         try:
             await self._ask(hash, worktree, previous)
         except programs.ProgramFailed as error:
-            raise self._refuse(hash, str(error), before) from error
+            raise self._refuse(hash, str(error)) from error
         self._passed, self._refused = hash, None
         self._measures.gate_run("passed")
 
@@ -94,7 +98,8 @@ class Gate:
         )
         self._events.info(1, "gate passed", hash=hash, stdout=output.stdout, stderr=output.stderr)
 
-    def _refuse(self, hash: str, reason: str, before: _Refusal | None) -> GateClosed:
+    def _refuse(self, hash: str, reason: str) -> GateClosed:
+        before = self._refused if self._refused and self._refused.hash == hash else None
         wait = min(before.wait * 2, self._longest) if before else _FIRST_WAIT
         self._refused = _Refusal(hash, reason, wait, self._clock() + wait)
         self._events.error(reason, "gate refused", hash=hash, retry=f"{wait:g}s")

@@ -171,7 +171,7 @@ class Keeper:
             return
         self._measures.synced("noop", seconds)
         self._health.failing(self.name, self._gate.trouble or str(error))
-        await self._wait(max(float(self.settings.period), self._gate.due()))
+        await self._wait(float(self.settings.period))
 
     async def _failed(self, error: Exception, seconds: float) -> None:
         self.failures += 1
@@ -234,6 +234,8 @@ class Keeper:
         remote = await self._remote(current, deadline)
         self.remote = remote or self.remote
         wanted = self.pin.wanted(remote)
+        if wanted:
+            self._gate.recall(wanted)
         if self.ready and wanted == current and current and await self._sound(current, deadline):
             return Outcome(current, changed=False)
         return await self._work(current, wanted if self.pin.active else None, deadline, began, why)
