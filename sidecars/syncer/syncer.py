@@ -56,6 +56,8 @@ class Syncer:
         self._begin(life)
         try:
             self._events.info(0, "starting up", **self._about())
+            for hint in self._words.hints:
+                self._events.info(1, "variable ignored", reason=hint)
             await self._serving.open()
             await self._work(life)
         finally:

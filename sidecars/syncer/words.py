@@ -298,7 +298,7 @@ def load(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     values = reading.all()
     config = open_config(reading.config, environ) if reading.config else ConfigFile()
     entries = config.values.pop("repositories", None)
-    values = {**from_file(config, config.values, ""), **values}
+    values = {**(from_file(config, config.values, "") if config.values else {}), **values}
     base = Settings(**values, provenance=Provenance((), config.written, config.expanded))
     repositories = overlaid(base, config, entries) if entries is not None else [base]
     checks.check(repositories, several=entries is not None)
