@@ -85,6 +85,7 @@ class Mirror:
 
     def _change(self, source: Tree, hash: str) -> None:
         """Change what is there."""
+        discard(beside_of(self.path))
         record = self._record
         old = record.hash if record and record.complete else None
         with Tree(self.path) as mirror:
@@ -104,8 +105,8 @@ class Mirror:
         if os.path.lexists(self.path) and not os.path.islink(self.path):
             raise SidecarError(f"can't publish {self.path}: a file is there; remove it, or give another --link")
         beside = beside_of(self.path)
-        if os.path.islink(beside):
-            os.unlink(beside)
+        if not _is_directory(beside):
+            discard(beside)
         os.makedirs(beside, 0o775, exist_ok=True)
         with Tree(beside) as mirror:
             sync = Sync(source, mirror, Manifest(self._manifest))
@@ -116,8 +117,7 @@ class Mirror:
         with contextlib.suppress(OSError):
             os.setxattr(beside, _OURS, b"mirror")
         swap(beside, self.path)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)  # the symlink that was there
+        discard(beside)  # the symlink that was there
         disk.sync_directory(os.path.dirname(self.path))
         self._remember(source, hash, complete=True)
 
@@ -254,17 +254,18 @@ def give_way(path: str, root: str, target: str) -> bool:
         return False
     beside, there = beside_of(path), _is_directory(path)
     if there:
-        _discard(beside)
+        discard(beside)
         os.symlink(target, beside)
         swap(beside, path)
         disk.sync_directory(os.path.dirname(path))
-    _discard(beside)
+    discard(beside)
     for each in (documents.place(root, "mirror-files"), document):
         documents.remove(each)
     return there
 
 
-def _discard(path: str) -> None:
+def discard(path: str) -> None:
+    """Remove what was beside the place when this program was killed, or was moved there."""
     try:
         if _is_directory(path):
             remove_tree(path)

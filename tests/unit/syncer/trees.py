@@ -1,4 +1,4 @@
-"""Directory trees of tests, written and read as mappings: path -> content; a Symlink, an Executable, or None: a directory."""
+"""Directory trees of tests, written and read as mappings of paths; the content None is a directory."""
 
 from __future__ import annotations
 
