@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from sidecars.core import disk
 from sidecars.core.errors import SidecarError
 from sidecars.core.git import Event, Git, GitFailed
@@ -79,7 +81,8 @@ class Keeper:
         self.access.say = lambda text: events.info(0, text)
         self.access.asked = measures.asked
         self.access.token_refreshed = measures.token_refreshed
-        self._store = Store(settings, self._git)
+        # A password in the URL must reach neither a command line nor the repository's configuration.
+        self._store = Store(replace(settings, repo=self.access.url), self._git)
         self.pin = Pin(documents.place(self._store.path, "pin"))
         self.history = History(documents.place(self._store.path, "history"))
         self._publisher = publish.Link(settings, self._store.path)

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from sidecars.syncer.settings import Settings
 from tests.servers.git_server import Gitlink, GitServer, Request
 
 PASSWORD = "hunter2-and/more:@"
+URL_LOGIN = "bot:hunter2-and%2Fmore%3A%40"
 
 
 class Entrance:
@@ -112,9 +115,8 @@ def test_a_password_file_that_is_missing_fails_the_pass(enter, server, tmp_path)
     assert entrance.let_in()
 
 
-@pytest.mark.parametrize("userinfo", ["bot:hunter2-and%2Fmore%3A%40"])
-def test_a_password_in_the_url_is_taken_out_of_it(enter, server, userinfo):
-    entrance = enter(repo=server.address("app.git", userinfo))
+def test_a_password_in_the_url_is_taken_out_of_it(enter, server):
+    entrance = enter(repo=server.address("app.git", URL_LOGIN))
     assert entrance.access.url == server.address("app.git")
     assert PASSWORD in entrance.access.secrets()
     assert entrance.let_in()
@@ -185,29 +187,50 @@ def test_a_server_that_refuses_once_does_not_cost_the_password(enter, server):
     entrance.listed()
 
 
-def test_no_process_of_a_fetch_has_the_password_on_its_command_line_or_in_its_environment(enter, server, tmp_path):
-    entrance = enter(repo=server.address("app.git", "bot:hunter2-and%2Fmore%3A%40"))
-    entrance.refresh()
-    seen: dict[str, str] = {}
+def test_no_process_has_the_password_on_its_command_line_and_no_file_of_the_root_has_it(server, tmp_path):
+    seen: set[str] = set()
 
     def look(_request: Request) -> None:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                command = " ".join(process.cmdline())
-                seen[command] = command + str(process.environ()) if process.ppid() != 1 else command
+                seen.add(" ".join(process.cmdline()))
 
     server.answer = look
-    entrance.git.run("init", "-q", str(tmp_path / "clone"), cwd="/")
-    entrance.git.run("fetch", entrance.access.url, "main", cwd=str(tmp_path / "clone"))
+    root, log = tmp_path / "root", tmp_path / "log"
+    variables = {**os.environ, "GITSYNC_REPO": server.address("app.git", URL_LOGIN), "HOME": "/nonexistent"}
+    command = [sys.executable, "-m", "sidecars.syncer", f"--root={root}", "--one-time", "--admin=off", "-v=9"]
+    with open(log, "wb") as stderr:
+        assert subprocess.run(command, env=variables, stderr=stderr, check=False).returncode == 0, log.read_text()
+    assert (root / "app.git" / "a").read_text() == "one"
     assert any("remote-http" in command for command in seen)
-    assert not [command for command, all_ in seen.items() if "hunter2-and" in all_]
+    assert not [command for command in seen if "hunter2" in command]
+    files = [path for path in [log, *root.rglob("*")] if path.is_file()]
+    assert not [path for path in files if b"hunter2" in path.read_bytes()]
+    assert f"url = {server.address('app.git')}\n" in (root / ".git" / "config").read_text()
+
+
+def test_no_child_of_git_has_the_password_in_its_environment(enter, server, monkeypatch):
+    monkeypatch.setenv("GITSYNC_PASSWORD", PASSWORD)
+    entrance = enter(repo=server.address("app.git", URL_LOGIN))
+    entrance.refresh()
+    seen: dict[str, str] = {}
+
+    def look(_request: Request) -> None:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                seen[process.name()] = str(process.environ())
+
+    server.answer = look
+    entrance.listed()
+    assert "git-remote-http" in seen
+    assert not [name for name, variables in seen.items() if "hunter2" in variables]
 
 
 def test_the_password_is_in_no_error(enter, server):
     entrance = enter(repo=server.address("app.git"), username="bot", password=Secret(PASSWORD))
     entrance.refresh()
     with pytest.raises(GitFailed) as caught:
-        entrance.listed(server.address("missing.git", "bot:hunter2-and%2Fmore%3A%40"))
+        entrance.listed(server.address("missing.git", URL_LOGIN))
     assert "hunter2" not in str(caught.value)
     with pytest.raises(GitFailed) as caught:
         entrance.git.run("nonsense", PASSWORD, cwd="/")
