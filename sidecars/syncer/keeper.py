@@ -342,9 +342,7 @@ class Keeper:
 
     def concealed(self, text: str) -> str:
         """Black out the secrets known by now."""
-        for secret in self.access.secrets():
-            text = text.replace(secret, "REDACTED")
-        return text
+        return self.access.conceal(text)
 
     async def close(self) -> None:
         """Let go of what was opened."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 
 class PrivateFile:
@@ -15,20 +16,26 @@ class PrivateFile:
     def __init__(self, data: bytes = b"") -> None:
         self._data = data
         self._descriptor = _filled(data)
+        self._lock = threading.Lock()
         self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
 
     def replace(self, data: bytes) -> None:
         """Change the content at once: who has opened the file reads the old one to its end."""
-        if data == self._data:
-            return
-        descriptor = _filled(data)
-        os.dup2(descriptor, self._descriptor, inheritable=False)
-        os.close(descriptor)
-        self._data = data
+        with self._lock:
+            # Once it is closed, the number may be another file's, which must not be replaced.
+            if data == self._data or self._descriptor < 0:
+                return
+            descriptor = _filled(data)
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+            os.close(descriptor)
+            self._data = data
 
     def close(self) -> None:
         """Forget the content, and with it the path."""
-        os.close(self._descriptor)
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _filled(data: bytes) -> int:
