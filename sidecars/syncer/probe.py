@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import os
 import re
 import ssl
@@ -20,7 +19,10 @@ from sidecars.syncer.settings import Settings
 Login = Callable[[], tuple[str, str] | None]
 
 # Settings of git that this does not know of: then git itself is asked.
-_FOREIGN = ("GIT_CONFIG_COUNT", "GIT_SSL_NO_VERIFY", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_HTTP_PROXY_AUTHMETHOD")
+_FOREIGN = (
+    "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS", "GIT_SSL_NO_VERIFY", "GIT_SSL_CAPATH", "GIT_SSL_CERT",
+    "GIT_SSL_VERSION", "GIT_SSL_CIPHER_LIST", "GIT_HTTP_PROXY_AUTHMETHOD",
+)  # fmt: skip
 _FOREIGN_KEYS = re.compile(r"(?i)\b(?:http|https|url|credential|core|protocol|include|includeif|remote)\.")
 _LONGEST = 4 << 20
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -34,15 +36,21 @@ class NotAnswered(Exception):  # noqa: N818
 def understands(settings: Settings) -> bool:
     """Tell whether this asks as git would: over http(s), with nothing set that changes how git speaks."""
     url = urlsplit(settings.repo)
-    if url.scheme not in ("http", "https") or not url.hostname or settings.git != "git" or settings.cookie_file:
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        return False
+    if settings.git != "git" or settings.cookie_file:
         return False
     configured = ",".join((settings.git_config, *settings.git_config_add))
     if _FOREIGN_KEYS.search(configured) or any(os.environ.get(name) for name in _FOREIGN):
         return False
     if os.path.exists(os.path.join(os.environ.get("HOME", "/"), ".netrc")):
         return False
+    return _direct(url)
+
+
+def _direct(url: SplitResult) -> bool:
     proxies = getproxies()
-    return not (url.scheme in proxies or "all" in proxies) or bool(proxy_bypass(url.netloc))
+    return not (url.scheme in proxies or "all" in proxies) or bool(proxy_bypass(url.netloc.rpartition("@")[2]))
 
 
 class Probe:
@@ -67,7 +75,7 @@ class Probe:
                 if not self._speaks_v2:
                     await self._ask_capabilities()
                 return found(await self._ask_refs(), self._ref)
-        except (OSError, TimeoutError, ssl.SSLError, h11.ProtocolError, ValueError, NotAnswered) as error:
+        except (OSError, EOFError, h11.ProtocolError, ValueError, NotAnswered) as error:
             self._speaks_v2 = False
             await self.close()
             raise NotAnswered(str(error) or type(error).__name__) from error
@@ -118,7 +126,8 @@ class Probe:
         """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            connection.close()
+            await asyncio.sleep(0)  # The loop closes the socket in its next turn.
 
 
 class _Connection:
@@ -132,7 +141,9 @@ class _Connection:
     @classmethod
     async def open(cls, url: SplitResult, ca_file: str) -> _Connection:
         """Connect. Raises OSError."""
-        context = ssl.create_default_context(cafile=ca_file or None) if url.scheme == "https" else None
+        context = None
+        if url.scheme == "https":  # In a thread: to read the system's certificates takes 20 ms.
+            context = await asyncio.to_thread(ssl.create_default_context, cafile=ca_file or None)
         port = url.port or (443 if context else 80)
         return cls(*await asyncio.open_connection(url.hostname, port, ssl=context))
 
@@ -169,11 +180,9 @@ class _Connection:
             raise EOFError("the server closed the connection")
         return event
 
-    async def close(self) -> None:
-        """Close it."""
-        self._writer.close()
-        with contextlib.suppress(OSError, ssl.SSLError):
-            await self._writer.wait_closed()
+    def close(self) -> None:
+        """Close it at once: a server that is gone would not say goodbye."""
+        self._writer.transport.abort()
 
 
 def names(ref: str) -> list[str]:
@@ -213,14 +222,22 @@ def packets(data: bytes) -> Iterator[bytes]:
 
 
 def found(answer: bytes, ref: str) -> str | None:
-    """Give the commit of a ref in an answer: what a tag points at, peeled; None where there is none."""
+    """Give the commit of a ref in an answer: what a tag points at, peeled; None where there is none.
+
+        b"003d" b"95d0...a3 refs/heads/main\\n" b"0000"
+
+    Raises ValueError for an answer that is not a whole list of refs, such as the server's word that it may not be read.
+
+    Source: gitprotocol-v2(5), ls-refs.
+    """
     refs: dict[str, str] = {}
-    for line in packets(answer):
-        if line:
-            hash_, name, *attributes = line.decode(errors="replace").strip().split(" ")
-            peeled = [each[7:] for each in attributes if each.startswith("peeled:")]
-            refs[name] = (peeled or [hash_])[0]
-    commit = next((refs[name] for name in names(ref) if name in refs), None)
-    if commit is not None and not _HASH.fullmatch(commit):
-        raise ValueError(f"{commit[:80]!r} is no hash")
-    return commit
+    lines = list(packets(answer))
+    if not lines or lines[-1]:
+        raise ValueError("the answer does not end")
+    for line in filter(None, lines):
+        hash_, name, *attributes = line.decode(errors="surrogateescape").rstrip("\n").split(" ")
+        peeled = [each[7:] for each in attributes if each.startswith("peeled:")]
+        refs[name] = (peeled or [hash_])[0]
+        if not _HASH.fullmatch(refs[name]):
+            raise ValueError(f"the server says {line[:200]!r}")
+    return next((refs[name] for name in names(ref) if name in refs), None)
