@@ -25,6 +25,7 @@ from sidecars.core.errors import SidecarError, redacted
 from sidecars.syncer.settings import PROG
 
 _PIECE = 64 * 1024
+_SPARE = 0.5  # seconds
 
 
 class CallFailed(SidecarError):  # noqa: N818
@@ -112,9 +113,11 @@ def _tell(done: asyncio.Future[int], result: int | CallFailed) -> None:
 def _get(asked: Call, line: _Line) -> int:
     try:
         request, opener = _request(asked), _opener(asked, line)
-        end = time.monotonic() + asked.timeout
+        # The line is cut at the timeout; this is for what cannot be cut yet, a connection that is being made.
+        patience = asked.timeout + _SPARE
+        end = time.monotonic() + patience
         try:
-            response = opener.open(request, timeout=asked.timeout)
+            response = opener.open(request, timeout=patience)
         except HTTPError as error:  # An answer like any other.
             response = error
         with response:
