@@ -43,6 +43,10 @@ _VERDICTS = tuple(
         (r"^(No user exists for uid \d+)", "ssh-keygen says: {0}; give --add-user"),
         (r"key has expired: (.*)$", "it is signed with a key that --allowed-signers-file has no longer: {0}"),
         (r"key is not yet valid: (.*)$", "it is signed with a key that --allowed-signers-file does not have yet: {0}"),
+        (
+            r"key is not permitted for use in signature namespace",
+            "it is signed with a key that --allowed-signers-file does not allow for git: its namespaces lack it",
+        ),
         (r'^Good "git" signature with (.*)$', "it is signed with the {0}, which --allowed-signers-file does not hold"),
         (rf"cannot run {_NONE}", "it is signed, but not as --verify-signatures={mode} wants"),
     )
