@@ -85,7 +85,7 @@ class Keeper:
         self._store = Store(replace(settings, repo=self.access.url), self._git)
         self.pin = Pin(documents.place(self._store.path, "pin"))
         self.history = History(documents.place(self._store.path, "history"))
-        self._publisher = publish.Link(settings, self._store.path)
+        self._publisher = publish.make(settings, self._store.path)
         self._signatures = Signatures(settings, self._git)
         self._gate = Gate(settings, self._inherited, measures, events)
         self.hooks = hooks(settings, self._inherited, measures, events)
@@ -250,12 +250,13 @@ class Keeper:
 
     async def _work(self, current: str | None, pinned: str | None, deadline: float, began: float, why: str) -> Outcome:
         """Fetch, check out and publish; or, in the first pass, apply the settings to what is published already."""
-        hash = pinned if pinned else await self._in_thread(lambda: self._store.fetch(self.settings.ref, deadline))
+        hash = await self._fetched(pinned, deadline)
         sound = current == hash and await self._sound(hash, deadline)
         self._measures.fetched()
         if sound:
             if not self.ready:
                 await self._in_thread(lambda: self._store.configure(hash, deadline))
+                await self._in_thread(lambda: self._publisher.mend(self._store.worktree(hash), hash))
             self._tell(hash)
             return Outcome(hash, changed=False)
         self._events.info(0, "update required", ref=self.settings.ref, local=current or "", remote=hash)
@@ -271,6 +272,20 @@ class Keeper:
         await self._record(hash, began, why, deadline)
         self._events.info(0, "updated successfully", ref=self.settings.ref, remote=hash)
         return Outcome(hash, changed=True)
+
+    async def _fetched(self, pinned: str | None, deadline: float) -> str:
+        """Fetch the ref, or a pinned revision whose worktree is gone; what the remote has no longer is not pinned."""
+        if pinned and self.there(pinned):
+            return pinned
+        if pinned:
+            try:
+                return await self._in_thread(lambda: self._store.fetch(pinned, deadline))
+            except GitFailed as error:
+                self._events.error(error, "can't fetch the revision to roll back to", hash=pinned)
+        hash = await self._in_thread(lambda: self._store.fetch(self.settings.ref, deadline))
+        if pinned:  # The remote is there, and does not have it.
+            await self._in_thread(lambda: self.pin.clear("the revision cannot be fetched"))
+        return hash
 
     def _tell(self, hash: str) -> None:
         self.published = hash
