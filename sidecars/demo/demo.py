@@ -12,29 +12,36 @@ import stat
 import sys
 import tempfile
 from asyncio.subprocess import Process
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.service import Lifecycle
 from sidecars.demo import objects
+from sidecars.demo.host import serves
+from sidecars.demo.repository import NAME
 from sidecars.demo.settings import Settings
+
+_LOOK = 0.05  # seconds between two looks
 
 
 @dataclass(frozen=True)
 class Program:
     """A program of the demo: `python -m` and these words.
 
-    In them {logs}, {state} and {rate} are filled in, and each port of PORTS by its name. A silent one's output is for
-    nobody.
+    In them {logs}, {state}, {site} and {rate} are filled in, and each port of PORTS by its name. One that serves the
+    programs after it at a port is waited for, its output is for nobody, and it ends last. One that needs git is left
+    out where that is not installed.
     """
 
     name: str
     words: tuple[str, ...]
-    silent: bool = False
+    serves: str | None = None
+    needs_git: bool = False
 
 
 # What listens, and where; another port is chosen where one is taken.
-PORTS = {"page": 3080, "tailer": 9101, "adapter": 9102, "shipper": 9103, "s3": 9000}
+PORTS = {"page": 3080, "tailer": 9101, "adapter": 9102, "shipper": 9103, "syncer": 9104, "git": 9418, "s3": 9000}
 # In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
 PROGRAMS = (
     Program("application", ("sidecars.demo", "app", "--dir", "{logs}", "--rate", "{rate}", "--log-level", "warning")),
@@ -70,8 +77,22 @@ PROGRAMS = (
             *("--admin", "127.0.0.1:{shipper}", "--log-level", "warning", "--quiet", "0.1s"),
         ),
     ),
+    Program(
+        "git host",
+        ("sidecars.demo", "git", "--dir", "{state}/git", "--listen", "127.0.0.1:{git}"),
+        serves="git",
+        needs_git=True,
+    ),
+    Program(
+        "git-syncer",
+        (
+            *("sidecars.syncer", "--repo", f"http://127.0.0.1:{{git}}/{NAME}", "--root", "{site}", "--link", "current"),
+            *("--period", "1s", "--max-failures", "-1", "--admin", "127.0.0.1:{syncer}", "--log-level", "warning"),
+        ),
+        needs_git=True,
+    ),
     # It says on stderr what it was asked for, each time.
-    Program("S3 server", ("moto.server", "-H", "127.0.0.1", "-p", "{s3}"), silent=True),
+    Program("S3 server", ("moto.server", "-H", "127.0.0.1", "-p", "{s3}"), serves="s3"),
 )
 
 _GREETING = """\
@@ -88,6 +109,7 @@ objects in a bucket.
   the shipper       http://127.0.0.1:{shipper}/{shipper_remark}
   the objects       {sidecars} demo objects --endpoint http://127.0.0.1:{s3}
                     one every five seconds; with a key at its end it prints that object: pipe it through zcat
+{git_lines}
   the logs          {logs}
   what happens      every few seconds a log is rotated: renamed, or copied and emptied. backup.log comes later
   try this          echo hello >> {logs}/mine.log
@@ -95,6 +117,12 @@ objects in a bucket.
 Press Ctrl-C to end.
 
 """
+
+_GIT_LINES = """\
+  a site from git   {site}/current/site/index.html
+                    a commit every three seconds, published by git-syncer; its page, with the revisions, is at
+                    http://127.0.0.1:{syncer}/{syncer_remark}"""
+_NO_GIT = "  a site from git   left out: git-syncer needs git with its http-backend, and this machine has none"
 
 
 class Demo:
@@ -135,23 +163,34 @@ class Demo:
         return {name: child.pid for name, child in self._children.items()}
 
     async def _show(self, folder: str, life: Lifecycle) -> None:
-        logs, state = f"{folder}/logs", f"{folder}/state"
-        os.mkdir(logs)
-        os.mkdir(state)
+        folders = {name: f"{folder}/{name}" for name in ("logs", "state", "site")}
+        for path in folders.values():
+            os.mkdir(path)
         ports = {name: free_port(port) for name, port in PORTS.items()}
-        greet(ports, logs)
+        git = await asyncio.to_thread(serves)
+        greet(ports, folders, git)
+        programs = [program for program in PROGRAMS if git or not program.needs_git]
         async with asyncio.TaskGroup() as group:
-            for program in PROGRAMS:
-                child = await _start(program, logs=logs, state=state, rate=self._rate, **ports)
+            for program in programs:
+                if life.drain.is_set():
+                    break
+                child = await _start(program, rate=self._rate, **folders, **ports)
                 self._children[program.name] = child
                 group.create_task(self._watch(program.name, life))
+                if program.serves:
+                    await _until_listening(ports[program.serves], life.drain)
             life.health.started()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(life.drain.wait(), self._seconds)
             life.ask_drain("the time is over")
-            for child in self._children.values():
+            for child in self._in_order(programs):
                 # Without a reader there is nothing to finish, and the tailer would only say that it cannot.
                 await (_kill(child) if _reader_gone() else _end(child))
+
+    def _in_order(self, programs: Sequence[Program]) -> list[Process]:
+        """The programs in the order in which they end."""
+        names = [program.name for program in sorted(programs, key=lambda each: bool(each.serves))]
+        return [self._children[name] for name in names if name in self._children]
 
     async def _watch(self, name: str, life: Lifecycle) -> None:
         code = await self._children[name].wait()
@@ -170,7 +209,7 @@ def free_port(wanted: int) -> int:
     raise SidecarError("no port of 127.0.0.1 is free: end a program that listens, and try again")
 
 
-def greet(ports: dict[str, int], logs: str) -> None:
+def greet(ports: dict[str, int], folders: dict[str, str], git: bool) -> None:
     """Say on stderr what to look at. stdout is for the data."""
     remarks = {
         f"{name}_remark": "" if port == PORTS[name] else f"  (port {PORTS[name]} is taken)"
@@ -178,12 +217,13 @@ def greet(ports: dict[str, int], logs: str) -> None:
     }
     command = os.path.join(os.path.dirname(sys.executable), "sidecars")
     shown = os.path.relpath(command) if os.path.exists(command) else f"{sys.executable} -m sidecars.demo"
-    _say(_GREETING.format(**ports, **remarks, logs=logs, sidecars=shown))
+    known = {**ports, **remarks, **folders}
+    _say(_GREETING.format(**known, git_lines=(_GIT_LINES if git else _NO_GIT).format(**known), sidecars=shown))
 
 
 async def _start(program: Program, **values: object) -> Process:
     words = [word.format_map(values) for word in program.words]
-    output = asyncio.subprocess.DEVNULL if program.silent else None
+    output = asyncio.subprocess.DEVNULL if program.serves else None
     # A session of its own: Ctrl-C reaches only the demo, which then ends the programs in their order.
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *words),
@@ -193,6 +233,17 @@ async def _start(program: Program, **values: object) -> Process:
         env={**os.environ, **objects.CREDENTIALS},
         start_new_session=True,
     )
+
+
+async def _until_listening(port: int, drain: asyncio.Event) -> None:
+    """Wait until a program listens, or all is to end, as when that program has ended."""
+    while not drain.is_set():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(drain.wait(), _LOOK)
 
 
 async def _end(child: Process) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from sidecars.core.settings import LIFE, LOGS, Common, Help, Seconds
+from sidecars.core.settings import LIFE, LOGS, Address, Common, Help, Seconds
 
 SHOW = "What to show"
 
@@ -24,6 +24,15 @@ class ApplicationSettings(Common, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         """Refuse a rate that is none."""
         _positive(self.rate)
+
+
+class HostSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Serve a git repository over HTTP, with a new commit every few seconds."""
+
+    dir: Annotated[str, Help("The folder to keep it in. It is made if it is missing.", SHOW, metavar="DIR")]
+    listen: Annotated[Address, Help("Where to serve it, as host:port.", SHOW)] = Address("127.0.0.1:9418")
+    every: Annotated[Seconds, Help("The time between two commits; 0: there is only the first.", SHOW)] = Seconds(3)
+    state_dir: NoState = "off"
 
 
 class Settings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):

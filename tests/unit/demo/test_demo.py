@@ -31,8 +31,9 @@ def demo(tmp_path: Path) -> Iterator[Process]:
 
 
 def children(demo: Process) -> dict[str, psutil.Process]:
-    """The demo's programs by their modules."""
-    return {child.cmdline()[2]: child for child in psutil.Process(demo.popen.pid).children()}
+    """The demo's programs by their modules; its own by their subcommands."""
+    found = [(child.cmdline(), child) for child in psutil.Process(demo.popen.pid).children()]
+    return {words[3] if words[2] == "sidecars.demo" else words[2]: child for words, child in found}
 
 
 def assert_nothing_is_left(tmp_path: Path, programs: dict[str, psutil.Process]) -> None:
@@ -120,6 +121,30 @@ def test_what_is_written_to_the_folder_is_in_the_bucket_once(demo: Process) -> N
     assert found == written
 
 
+def test_a_site_is_published_from_git_and_follows_its_commits(demo: Process) -> None:
+    page = Path(demo.wait_for(r"a site from git +(\S+)", "stderr")[1])
+    admin = demo.wait_for(r"(?s)with the revisions, is at\s+(http\S+)", "stderr")[1]
+    deadline = time.monotonic() + 60
+    seen: set[str] = set()
+    while len(seen) < 2:
+        assert time.monotonic() < deadline, demo.said["stderr"]
+        time.sleep(0.05)
+        with contextlib.suppress(FileNotFoundError):
+            seen |= set(re.findall(r"This is revision \d+", page.read_text()))
+    with urllib.request.urlopen(f"{admin}status", timeout=10) as answer:
+        revisions = json.load(answer)["tables"]["revisions"]
+    assert len(revisions) >= 2
+    assert re.fullmatch(r"Green tea costs \d\.\d\d", revisions[0]["subject"])
+
+
+def test_without_git_it_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
+    with Process(*DEMO, "--seconds", "2", PATH=str(tmp_path)) as demo:
+        demo.wait_for(r"a site from git +left out", "stderr")
+        demo.wait_for("access.log")
+        assert "sidecars.syncer" not in children(demo)
+        assert demo.end() == 0
+
+
 def test_lines_go_on_after_every_kind_of_rotation(demo: Process) -> None:
     folder = Path(demo.wait_for(r"the logs +(\S+)", "stderr")[1])
     for kind in ("access.log", "orders.log", "stock.log"):
@@ -152,7 +177,7 @@ def test_a_second_ctrl_c_ends_it_at_once(demo: Process, tmp_path: Path) -> None:
     programs = children(demo)
     programs["sidecars.tailer"].suspend()
     os.killpg(demo.popen.pid, signal.SIGINT)
-    programs["sidecars.demo"].wait(20)
+    programs["app"].wait(20)
     os.killpg(demo.popen.pid, signal.SIGINT)
     demo.end(seconds=10)
     assert_nothing_is_left(tmp_path, programs)
@@ -172,7 +197,7 @@ def test_a_reader_that_has_seen_enough_ends_it_cleanly(demo: Process, tmp_path: 
 def test_a_program_that_ends_by_itself_is_a_failure(demo: Process, tmp_path: Path) -> None:
     demo.wait_for("access.log")
     programs = children(demo)
-    programs["sidecars.demo"].kill()
+    programs["app"].kill()
     assert demo.end() == 1
     assert "application ended with exit code -9" in demo.said["stderr"]
     assert_nothing_is_left(tmp_path, programs)
