@@ -4,12 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from collections.abc import Iterator
 
 from sidecars.syncer import documents
-from sidecars.syncer.root import read, remove
+from sidecars.syncer.root import MARK, read, remove
 
+_PATIENCE = 1.0  # seconds for the kernel to end what was killed
 _LOCK_OF_DIRECTORY = ".lock"  # core.disk.lock's, held for as long as this process lives
+
+
+def end_orphans(root: str) -> None:
+    """Kill the gits that a process before this one has left at work under the root, and wait until they are gone.
+
+    Only who holds the root's lock may do this. In a container there are none: they end with PID 1.
+    """
+    mark = os.fsencode(f"\0{MARK}={root}\0")
+    orphans = [
+        name for name in os.listdir("/proc") if name.isdecimal() and mark in b"\0" + _said(f"/proc/{name}/environ")
+    ]
+    for name in orphans:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(name), signal.SIGKILL)
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end and any(mark in b"\0" + _said(f"/proc/{name}/environ") for name in orphans):
+        time.sleep(0.005)
 
 
 def sweep_repository(repository: str) -> None:
@@ -23,7 +43,8 @@ def sweep_own(own: str) -> bool:
     """Remove what was being made or removed under ROOT/.git-syncer, but no document; True if there was something."""
     names = [name for name in os.listdir(own) if name != _LOCK_OF_DIRECTORY and not name.endswith(documents.SUFFIX)]
     for name in names:
-        remove(os.path.join(own, name))
+        with contextlib.suppress(OSError):  # It is in nobody's way, and tried again.
+            remove(os.path.join(own, name))
     return bool(names)
 
 
@@ -38,3 +59,10 @@ def _left(repository: str) -> Iterator[str]:
         # `git worktree add` locks what it has not finished, and `git worktree prune` spares what is locked.
         if "locked" in files and read(os.path.join(folder, "locked")) == "initializing":
             yield os.path.join(folder, "locked")
+
+
+def _said(path: str) -> bytes:
+    """What a file of /proc says; nothing when the process is gone, a zombie, or somebody else's."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return file.read()
+    return b""

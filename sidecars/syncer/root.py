@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Collection, Mapping
@@ -15,6 +16,9 @@ from sidecars.syncer import reuse
 
 # Read only from protected places, of which the variables of a command are one: an emptyDir belongs to root, not to us.
 _CONFIG = {"safe.directory": "*", "core.trustctime": "false", "advice.detachedHead": "false"}
+# In the environment of every git that works under a root, and of what that starts: who outlives us is found by it.
+MARK = "GIT_SYNCER_ROOT"
+_ATTEMPTS = 5  # to empty a directory into which a consumer still writes
 
 
 class RootUnusable(SidecarError):  # noqa: N818
@@ -58,7 +62,7 @@ class Root:
     ) -> Output:
         """Run git in ROOT, or elsewhere; raises GitFailed and TimedOut."""
         # Without a ceiling, a root that lies inside another repository would be taken for a part of it.
-        ceiling = {"GIT_CEILING_DIRECTORIES": os.path.dirname(at or self.path)}
+        ceiling = {"GIT_CEILING_DIRECTORIES": os.path.dirname(at or self.path), MARK: self.path}
         return self.git.run(
             *words, cwd=at or self.path, deadline=self.deadline, ok=ok, config={**_CONFIG, **(config or {})},
             environment=ceiling,
@@ -99,12 +103,18 @@ def remove(path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         return
-    try:
-        shutil.rmtree(path)
-    except PermissionError:  # A consumer has taken the right to write from a directory.
-        for folder, _, _ in os.walk(path):
-            os.chmod(folder, 0o700)
-        shutil.rmtree(path)
+    for attempt in range(_ATTEMPTS):
+        try:
+            shutil.rmtree(path)
+            return
+        except FileNotFoundError:  # Somebody else removes it too.
+            continue
+        except PermissionError:  # A consumer has taken the right to write from a directory.
+            for folder, _, _ in os.walk(path):
+                os.chmod(folder, 0o700)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or attempt == _ATTEMPTS - 1:
+                raise
 
 
 def read(path: str) -> str:

@@ -34,7 +34,7 @@ class Store:
         self._repository = Repository(self._root, settings)
         self._worktrees = Worktrees(self._root, settings)
         self._lock = threading.Lock()
-        self._swept = False
+        self._new, self._swept = True, False
         self._littered = False
         self._ref = settings.ref
         for flag, value in (("--repo", settings.repo), ("--ref", settings.ref), ("--filter", settings.filter)):
@@ -139,6 +139,9 @@ class Store:
         return self._worktrees.make(revision, None)
 
     def _sweep(self) -> None:
+        if self._new:
+            leftovers.end_orphans(self._root.path)
+            self._new = False
         self._littered |= leftovers.sweep_own(self._root.own)
         leftovers.sweep_repository(self._root.repository)
 

@@ -5,14 +5,16 @@ A process of its own, because it forks: a child of a process with threads may ha
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
 import signal
 import sys
-import time
 from pathlib import Path
 
+from sidecars.core.disk import Locked
+from sidecars.core.git import Event
 from tests.unit.syncer.origin import Consumer, Origin, contents
 
 FILES = [f"{folder}/{number}" for folder in "abc" for number in range(20)]
@@ -30,14 +32,13 @@ def main(folder: Path, kills: int, seed: int) -> None:
     Consumer(origin, folder / "root", **SETTINGS).sync(revisions[0])
     seen: set[str] = set()
     for kill in range(kills):
+        moment = chance.randint(1, 60), chance.uniform(1e-6, 0.01)
         child = os.fork()
         if child == 0:
-            sync_for_ever(origin, folder / "root", revisions, kill)
-        end = time.monotonic() + chance.uniform(0.01, 0.25)
-        while time.monotonic() < end:
+            sync_until(moment, Consumer(origin, folder / "root", **SETTINGS), revisions[kill % 6 :] + revisions)
+        while (status := os.waitpid(child, os.WNOHANG)) == (0, 0):
             seen.add(look(folder / "root"))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status[1]), f"seed {seed}"
         seen.add(look(folder / "root"))
     last = Consumer(origin, folder / "root", **SETTINGS)
     for revision in revisions:
@@ -48,11 +49,23 @@ def main(folder: Path, kills: int, seed: int) -> None:
     print(len(seen), "revisions seen, seed", seed)
 
 
-def sync_for_ever(origin: Origin, root: Path, revisions: list[str], begin: int) -> None:
-    consumer = Consumer(origin, root, **SETTINGS)
-    with consumer.store.held():
-        for number in itertools.count(begin):
-            consumer.sync(revisions[number % len(revisions)])
+def sync_until(moment: tuple[int, float], consumer: Consumer, revisions: list[str]) -> None:
+    """Sync until so many seconds after so many beginnings and ends of git commands; the alarm kills as -9 does."""
+    events = itertools.count(1)
+
+    def note(event: Event) -> None:
+        if next(events) == moment[0]:
+            signal.setitimer(signal.ITIMER_REAL, moment[1])
+
+    consumer.git.watch = note
+    with contextlib.ExitStack() as holding:
+        while True:
+            # A git that was about to be started when the last one was killed holds its lock for a moment yet.
+            with contextlib.suppress(Locked):
+                holding.enter_context(consumer.store.held())
+                break
+        for revision in itertools.cycle(revisions):
+            consumer.sync(revision)
 
 
 def look(root: Path) -> str:

@@ -78,6 +78,8 @@ class Consumer:
         revision = self.store.fetch(ref or self.settings.ref)
         if revision != self.published or not self.store.sound(revision):
             self.publish(self.store.checkout(revision, self.published))
+            if self.published:
+                self.store.retire(self.published)
             self.published = revision
         else:
             self.store.configure(revision)

@@ -489,4 +489,4 @@ def test_killed_at_any_moment_it_publishes_only_what_is_whole_and_goes_on(tmp_pa
         env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert int(ran.stdout.split()[0]) > 5, ran.stdout
+    assert int(ran.stdout.split()[0]) > 3, ran.stdout
