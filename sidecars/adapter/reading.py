@@ -182,6 +182,8 @@ class Reader:
         """Give the context at a portion that is the first one of its content which is read here."""
         if portion.batch is None or portion.batch.start == 0:
             return None
+        if portion.batch.file.packed:
+            return None  # its head is in an archive; who has a header there has had it before
         try:
             with open(portion.origin, "rb") as file:
                 status = os.fstat(file.fileno())

@@ -130,6 +130,12 @@ class Git:
             raise TimedOut(text) if conversation.cut == _LATE else GitFailed(text, err)
         return output
 
+    def interrupt(self) -> None:
+        """Kill every command that runs, with all it has started; others may be started."""
+        with self._lock:
+            for process in self._running:
+                _kill(process)
+
     def kill_all(self) -> None:
         """Kill every command that runs, with all it has started, and start none from now on: the program ends."""
         with self._lock:

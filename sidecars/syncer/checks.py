@@ -76,9 +76,6 @@ def check(repositories: Sequence[Settings], *, several: bool) -> None:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise WrongConfiguration(f"two repositories are called {name}; give each its own name")
-    names = [settings.called for settings in repositories]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise WrongConfiguration(f"two repositories are called {twice[0]}; give one of them a name")
 
 
 def problems(settings: Settings) -> Iterator[str]:

@@ -35,6 +35,8 @@ T = TypeVar("T")
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PROBE_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
+# How often in a row the collection of garbage is put off for something new.
+_PUT_OFF = 10
 # After a failure the wait is drawn from this part of it upwards: not all pods ask again at the same moment.
 _JITTER = 0.25
 
@@ -94,6 +96,7 @@ class Keeper:
         self._asked = asyncio.Event()
         self._why = "poll"
         self._cleaning: asyncio.Task[None] | None = None
+        self._put_off = 0
 
     # The loop
 
@@ -101,7 +104,11 @@ class Keeper:
         """Sync again and again, for ever; with --one-time until it is done. Raises TooManyFailures."""
         with contextlib.ExitStack() as holding:
             await self._hold(holding)
-            await self._in_thread(self.access.start)
+            try:
+                await self._in_thread(self.access.start)
+            except SidecarError as error:
+                self._events.error(error, "can't set up access to the repository")
+                raise
             async with asyncio.TaskGroup() as tasks:
                 runners = [] if self.settings.one_time else self.hooks.present()
                 running = [tasks.create_task(each.run()) for each in runners]
@@ -218,8 +225,9 @@ class Keeper:
                 if runner is not None:
                     runner.send(outcome.hash, worktree)
         self._succeeded_once()
-        self._cleaning = asyncio.create_task(self._clean(outcome.hash))
-        if self.settings.one_time:
+        if not self._tidying():
+            self._cleaning = asyncio.create_task(self._clean(outcome.hash))
+        if self.settings.one_time and self._cleaning is not None:
             await self._cleaning
 
     # One pass
@@ -228,20 +236,33 @@ class Keeper:
         """Publish what the ref is at now. Raises SidecarError, OSError."""
         why, self._why = self._why, "poll"
         self._asked.clear()
-        if self._cleaning is not None:
-            await self._cleaning
         deadline = began + float(self.settings.sync_timeout)
         await self._in_thread(lambda: self.access.refresh(deadline))
-        await self._in_thread(lambda: self._store.prepare(deadline))
         current = self._publisher.current()
         remote = await self._remote(current, deadline)
         self.remote = remote or self.remote
         wanted = self.pin.wanted(remote)
         if wanted:
             self._gate.recall(wanted)
-        if self.ready and wanted == current and current and await self._sound(current, deadline):
+        same = self.ready and current is not None and wanted == current
+        if same and self._tidying():
+            return Outcome(current or "", changed=False)
+        await self._tidied()
+        await self._in_thread(lambda: self._store.prepare(deadline))
+        if same and current and await self._sound(current, deadline):
             return Outcome(current, changed=False)
         return await self._work(current, wanted if self.pin.active else None, deadline, began, why)
+
+    def _tidying(self) -> bool:
+        return self._cleaning is not None and not self._cleaning.done()
+
+    async def _tidied(self) -> None:
+        """Wait until what the last pass left to clean up is done. There is news: garbage can wait, but not for ever."""
+        if self._tidying() and self._put_off < _PUT_OFF:
+            self._put_off += 1
+            self._git.interrupt()
+        if self._cleaning is not None:
+            await self._cleaning
 
     async def _sound(self, current: str, deadline: float) -> bool:
         if not self._publisher.intact(current):
@@ -335,10 +356,15 @@ class Keeper:
         """Remove what is stale, off the way of publishing."""
         deadline = time.monotonic() + float(self.settings.sync_timeout)
         keep = {current, *((self.pin.revision,) if self.pin.revision else ())}
+        put_off = self._put_off
         try:
             await self._in_thread(lambda: self._store.clean(keep, deadline))
+            self._put_off = 0
         except (SidecarError, OSError) as error:
-            self._events.error(error, "failed to clean up")
+            if self._put_off > put_off:
+                self._events.info(2, "cleaning up is put off", times=self._put_off)
+            else:
+                self._events.error(error, "failed to clean up")
 
     def _watch(self, event: Event) -> None:
         if event.code is None:
