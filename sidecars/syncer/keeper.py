@@ -286,7 +286,10 @@ class Keeper:
         await self._gate.check(hash, worktree, current)
         if self.hooks.pre_publish is not None:
             self.hooks.pre_publish.send(hash, worktree)
+        before = self._publisher.target()
         await self._in_thread(lambda: self._publisher.publish(worktree, hash))
+        if before:
+            await self._in_thread(lambda: self._store.discard(before))
         if current and current != hash:
             self._store.retire(current)
         self._tell(hash)

@@ -14,7 +14,7 @@ from sidecars.core.errors import TimedOut, Transient, WrongSettings
 from sidecars.core.git import Git, GitFailed
 from sidecars.syncer import leftovers
 from sidecars.syncer.repository import Commit, Repository, damaged
-from sidecars.syncer.root import Root, RootUnusable
+from sidecars.syncer.root import Root, RootUnusable, remove
 from sidecars.syncer.settings import Settings
 from sidecars.syncer.worktrees import Worktrees
 
@@ -110,6 +110,16 @@ class Store:
         """Start the time of --stale-worktree-timeout for a worktree that was replaced."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._root.worktree(revision))
+
+    def discard(self, path: str) -> None:
+        """Remove a worktree as git-sync's version 3 has it, ROOT/HASH or ROOT/rev-HASH; nothing else is removed."""
+        folder, name = os.path.split(path)
+        if folder != self.path or not _HASH.fullmatch(name.removeprefix("rev-")):
+            return
+        if os.path.isfile(os.path.join(path, ".git")):
+            with self._doing(None):
+                remove(path)
+                self._littered = True
 
     def clean(self, current: Collection[str], deadline: float | None = None) -> bool:
         """Remove the worktrees that are stale, and then the objects that nothing needs; True if there were some."""

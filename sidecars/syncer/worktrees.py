@@ -139,6 +139,8 @@ class Worktrees:
         words = ["submodule", "update", "--init"]
         words += ["--recursive"] if mode == "recursive" else []
         words += ["--depth", str(depth)] if depth else []
+        # The worktrees share a configuration, in which the URLs of an earlier revision, or of another --repo, are.
+        self._root.run("submodule", "sync", "--quiet", at=path)
         self._root.run(*words, at=path)
 
     def _finish(self, path: str, revision: str) -> None:
