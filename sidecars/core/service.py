@@ -20,6 +20,7 @@ from sidecars.core.admin import Admin
 from sidecars.core.declaration import Provenance
 from sidecars.core.door import Answer, Response, text
 from sidecars.core.ending import failed, finished
+from sidecars.core.errors import WrongSettings
 from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.settings import Common
@@ -102,12 +103,13 @@ def run(
     one_shot: bool = False,
     children: bool = False,
     render: Callable[[logging.Fields], str] | None = None,
+    door_needed: bool = True,
 ) -> int:
     """Run the service to its end and return the exit code, for leave().
 
     A `one_shot` that a signal has ended exits 128 plus the signal's number. With `children`, a process that finds
     itself to be PID 1 becomes their parent, and the service runs in a worker below it. `render` makes the lines of
-    the log where --log-format does not.
+    the log where --log-format does not. Unless the door is needed, a port that is taken is said, and there is none.
     """
     if children:
         from sidecars.core.children import adopt
@@ -122,7 +124,7 @@ def run(
         # loop is set so that it outlives this function: a signal must still find its handler while the process leaves.
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(_live(service, settings, life, name))
+        loop.run_until_complete(_live(service, settings, life, name, door_needed))
         end = finished(service.undelivered() if life.began else None, life.signal if one_shot else None)
     except Exception as error:  # noqa: BLE001  (this is the top)
         end = failed(error)
@@ -137,7 +139,7 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _live(service: Service, settings: Common, life: Lifecycle, name: str) -> None:
+async def _live(service: Service, settings: Common, life: Lifecycle, name: str, door_needed: bool) -> None:
     _take_signals(life)
     log.info("started", name=name, version=sidecars.__version__, pid=os.getpid())
     for warning in settings.provenance.warnings:
@@ -145,7 +147,12 @@ async def _live(service: Service, settings: Common, life: Lifecycle, name: str) 
     admin = Admin(service, settings, life.health, name=name, posts=life.posts)
     admin.posts["/quitquitquit"] = lambda _: _quit(life)
     watch = asyncio.create_task(_drain_on_file(settings.exit_on_file, life))
-    await admin.open()
+    try:
+        await admin.open()
+    except WrongSettings as error:
+        if door_needed:
+            raise
+        log.warning("no admin door", reason=str(error))
     try:
         with contextlib.ExitStack() as holding:
             life.state_dir = await _hold_state(settings.state_dir, life, holding)

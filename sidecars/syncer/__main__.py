@@ -58,7 +58,14 @@ def _run(argv: list[str]) -> NoReturn:
     gc.freeze()
     gc.enable()
     settings = found.repositories[0]
-    code = service.run(Syncer(found), settings, name=PROG, one_shot=settings.one_time, render=as_git_sync)
+    code = service.run(
+        Syncer(found),
+        settings,
+        name=PROG,
+        one_shot=settings.one_time,
+        render=as_git_sync,
+        door_needed=found.door,
+    )
     service.leave(code)
 
 

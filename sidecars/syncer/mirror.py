@@ -15,23 +15,20 @@ from sidecars.core import disk
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
 from sidecars.syncer import documents
+from sidecars.syncer.copying import LOST, MARKER, Copying
 from sidecars.syncer.manifest import Manifest
-from sidecars.syncer.plan import Plan, plan
-from sidecars.syncer.tree import Seen, Tree, alike, copy, remove_tree, seen
+from sidecars.syncer.tree import Tree, remove_tree
 
-MARKER = ".syncing"
 _OURS = "user.git-syncer"
-_FEW = 64  # changes, each of which is written to the disk by itself; of more, all at once
-# A consumer's own: a directory of another user, or one that is not empty, or one where a volume is mounted.
-_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENOTEMPTY)
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What is in the mirror at a path; while it is not complete, something between two revisions."""
+    """What is in the mirror at a path: the revision, or something between it and the older one; "" for nothing."""
 
     path: str
     hash: str
     worktree: str
+    older: str
     complete: bool
     version: Literal[1] = 1
 
@@ -87,18 +84,19 @@ class Mirror:
         """Change what is there."""
         discard(beside_of(self.path))
         record = self._record
-        old = record.hash if record and record.complete else None
+        older = "" if record is None else record.hash if record.complete else record.older
         with Tree(self.path) as mirror:
             self._check_ours(mirror)
-            sync = Sync(source, mirror, Manifest(self._manifest))
-            if sync.plan.changes:
-                self._remember(source, hash, complete=False)
-                _mark(mirror, old, hash)
-                sync.run()
+            copying = Copying(source, mirror, Manifest(self._manifest))
+            changed = bool(copying.plan.changes)
+            if changed:
+                self._remember(Record(self.path, hash, source.path, older, complete=False))
+                _mark(mirror, older, hash)
+                copying.run()
             _unmark(mirror)
-            sync.save()
-        if sync.plan.changes or record != Record(self.path, hash, source.path, complete=True):
-            self._remember(source, hash, complete=True)
+            copying.save()
+        if changed or record is None or (record.hash, record.worktree, record.complete) != (hash, source.path, True):
+            self._remember(Record(self.path, hash, source.path, older, complete=True))
 
     def _appear(self, source: Tree, hash: str) -> None:
         """Make the directory beside, whole, and put it in its place at once."""
@@ -109,21 +107,21 @@ class Mirror:
             discard(beside)
         os.makedirs(beside, 0o775, exist_ok=True)
         with Tree(beside) as mirror:
-            sync = Sync(source, mirror, Manifest(self._manifest))
-            self._remember(source, hash, complete=False)
-            sync.run()
-            sync.save()
+            copying = Copying(source, mirror, Manifest(self._manifest))
+            self._remember(Record(self.path, hash, source.path, "", complete=False))
+            copying.run()
+            copying.save()
         os.chmod(beside, stat.S_IMODE(os.stat(source.path).st_mode))
         with contextlib.suppress(OSError):
             os.setxattr(beside, _OURS, b"mirror")
         swap(beside, self.path)
         discard(beside)  # the symlink that was there
         disk.sync_directory(os.path.dirname(self.path))
-        self._remember(source, hash, complete=True)
+        self._remember(Record(self.path, hash, source.path, "", complete=True))
 
     def _check_ours(self, mirror: Tree) -> None:
         """Refuse to take over a directory with files of somebody else: they would be removed."""
-        if self._record is not None or not mirror.scan(_own):
+        if self._record is not None or not mirror.scan(_empty_of):
             return
         try:
             os.getxattr(self.path, _OURS)
@@ -133,93 +131,9 @@ class Mirror:
                 "empty it, or give another --link"
             ) from None
 
-    def _remember(self, source: Tree, hash: str, *, complete: bool) -> None:
-        record = Record(self.path, hash, source.path, complete)
+    def _remember(self, record: Record) -> None:
         documents.save(self._document, record)
         self._record = record
-
-
-class Sync:
-    """One tree made like another.
-
-    Whether a file has changed is told by what lstat(2) says now and said when both files were known to be alike, which
-    the manifest holds; where that is of no use, by comparing the two.
-    """
-
-    def __init__(self, source: Tree, mirror: Tree, manifest: Manifest) -> None:
-        self._source, self._mirror = source, mirror
-        self.manifest = manifest
-        self._wanted = source.scan(_git)
-        self._there = mirror.scan(_own)
-        self.plan: Plan = plan(self._wanted, self._there, self._same)
-        self._durably = self.plan.changes <= _FEW
-
-    def _same(self, path: str) -> bool:
-        wanted, there = self._wanted[path], self._there[path]
-        if not self.manifest.knows(path, wanted, there):
-            if not self._alike(path, wanted, there):
-                return False
-            self.manifest.note(path, wanted, there)
-        return True
-
-    def _alike(self, path: str, wanted: Seen, there: Seen) -> bool:
-        if wanted.kind == stat.S_IFLNK:
-            return self._source.target(path) == self._mirror.target(path)
-        if wanted.size != there.size:
-            return False
-        with contextlib.ExitStack() as opened:
-            try:
-                files = [tree.open(path) for tree in (self._source, self._mirror)]
-            except PermissionError:
-                return False
-            for file in files:
-                opened.callback(os.close, file)
-            return alike(*files)
-
-    def run(self) -> None:
-        """Make the changes, durably."""
-        changes = self.plan
-        kept = [path for path in changes.clear if not self._remove(path)]
-        for path in changes.make:
-            self._mirror.make(path, self._wanted[path].permissions)
-        for path in changes.write:
-            self._write(path)
-        for path in changes.allow:
-            self._mirror.allow(path, self._wanted[path].permissions)
-        kept += [path for path in changes.remove if not self._remove(path)]
-        if kept:
-            log.warning(
-                "what others have put into the mirror stays", path=self._mirror.path, count=len(kept), one=kept[0]
-            )
-        folders = {os.path.dirname(path) for paths in changes for path in paths}
-        self._mirror.settle(folders, _FEW if self._durably else 0)
-
-    def save(self) -> None:
-        """Keep what is known of the files for the next time."""
-        self.manifest.save([path for path, each in self._wanted.items() if not each.is_directory])
-
-    def _write(self, path: str) -> None:
-        wanted = self._wanted[path]
-        if wanted.kind == stat.S_IFLNK:
-            put = self._mirror.link(path, self._source.target(path))
-        else:
-            file = self._source.open(path)
-            try:
-                wanted = seen(os.fstat(file))
-                put = self._mirror.write(path, wanted.permissions, lambda new: copy(file, new), durably=self._durably)
-            finally:
-                os.close(file)
-        self.manifest.note(path, wanted, put)
-
-    def _remove(self, path: str) -> bool:
-        """Remove what was published, or what a consumer has put there; False if that does not let us."""
-        try:
-            self._mirror.remove(path, directory=self._there[path].is_directory)
-        except OSError as error:
-            if error.errno not in _NOT_OURS or self.manifest.lists(path):
-                raise
-            return False
-        return True
 
 
 def beside_of(path: str) -> str:
@@ -282,15 +196,11 @@ def _is_directory(path: str) -> bool:
         return False
 
 
-def _git(folder: str, name: str) -> bool:
-    return name == ".git" or (not folder and name == MARKER)
+def _empty_of(folder: str, name: str) -> bool:
+    return not folder and name in (MARKER, LOST)
 
 
-def _own(folder: str, name: str) -> bool:
-    return not folder and name in (MARKER, "lost+found")
-
-
-def _mark(mirror: Tree, old: str | None, new: str) -> None:
+def _mark(mirror: Tree, old: str, new: str) -> None:
     text = f"old {old or '-'}\nnew {new}\n".encode()
     mirror.write(MARKER, 0o644, lambda file: _write_all(file, text), durably=True)
     mirror.settle([""], 1)

@@ -73,8 +73,10 @@ class Root:
         reuse.make_directories(b"", os.fsencode(path), self.mask)
 
     def write(self, path: str, text: str) -> None:
-        """Write a small file at once: a crash leaves the old one or the new one."""
-        temporary = path + ".new"
+        """Write a small file at once, unless it says just that: a crash leaves the old one or the new one."""
+        if read(path) == text.strip():
+            return
+        temporary = os.path.join(self.own, "file")  # No consumer shall find it beside what is published.
         with open(temporary, "w", encoding="utf-8", errors="surrogateescape") as file:
             os.fchmod(file.fileno(), 0o666 & ~self.mask)
             file.write(text)
@@ -121,6 +123,6 @@ def read(path: str) -> str:
     """What a small file says, without its last newline; empty where there is none."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(4096).strip()
+            return file.read().strip()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return ""

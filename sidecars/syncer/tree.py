@@ -69,17 +69,19 @@ class Tree:
         os.close(self._descriptor)
         os.close(self._top)
 
-    def scan(self, skip: Callable[[str, str], bool]) -> dict[str, Seen]:
+    def scan(self, skip: Callable[[str, str], bool], *, whole: bool = False) -> dict[str, Seen]:
         """Look at all there is, but at no other volume that is mounted in it.
 
         Names are skipped for which skip(folder, name) is true; the folder ends in a slash, or is empty at the top.
+        A directory that goes away meanwhile, or may not be read, counts as empty, unless it must be the whole tree.
         """
+        ignored = () if whole else (FileNotFoundError, NotADirectoryError, PermissionError)
         found: dict[str, Seen] = {}
         mounted = mounts(self.path)
         waiting = [""]
         while waiting:
             folder = waiting.pop()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            with contextlib.suppress(*ignored):
                 for name, each in self._names(folder):
                     if skip(folder, name):
                         continue

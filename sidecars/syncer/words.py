@@ -44,12 +44,14 @@ class Words(NamedTuple):
     given         the flags of the command line as `--name=value`, secrets left out; with -v 4 and more, all flags
     notices       lines for stderr about names that are deprecated
     hints         what may be a misspelt variable; git-sync is silent about those
+    door          --admin was given: git-sync knows no such port, so only then a taken one is an error
     """
 
     repositories: tuple[Settings, ...]
     given: tuple[str, ...]
     notices: tuple[str, ...]
     hints: tuple[str, ...] = ()
+    door: bool = False
 
 
 @functools.cache
@@ -303,7 +305,7 @@ def load(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     repositories = overlaid(base, config, entries) if entries is not None else [base]
     checks.check(repositories, several=entries is not None)
     named = tuple(replace(each, name=each.called) for each in repositories)
-    return Words(named, _told(base, reading.given), tuple(reading.notices), strangers(environ))
+    return Words(named, _told(base, reading.given), tuple(reading.notices), strangers(environ), "admin" in values)
 
 
 def _told(settings: Settings, given: Sequence[str]) -> tuple[str, ...]:
