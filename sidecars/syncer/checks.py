@@ -20,7 +20,7 @@ CHOICES = {
 }
 _SECRET = re.compile(r'("password"\s*:\s*)"(?:[^"\\]|\\.)*"')
 # May hold a token: in its path or its query, or in a header that git is to send.
-_PRIVATE = ("webhook_url", "askpass_url", "git_config", "git_config_add")
+PRIVATE = ("webhook_url", "askpass_url", "git_config", "git_config_add")
 _LEAST_PERIOD = 0.01
 _LEAST_HOOK = 1.0
 
@@ -35,7 +35,7 @@ def shown(name: str, text: str) -> str:
     """Give a flag's value as it may be logged."""
     if name == "credential":
         return _SECRET.sub(r'\1"REDACTED"', text)
-    if name in _PRIVATE and text:
+    if name in PRIVATE and text:
         return "REDACTED"
     return redacted(text)
 

@@ -304,8 +304,15 @@ def load(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     base = Settings(**values, provenance=Provenance((), config.written, config.expanded))
     repositories = overlaid(base, config, entries) if entries is not None else [base]
     checks.check(repositories, several=entries is not None)
-    named = tuple(replace(each, name=each.called) for each in repositories)
-    return Words(named, _told(base, reading.given), tuple(reading.notices), strangers(environ), "admin" in values)
+    finished = tuple(replace(each, name=each.called, provenance=_provenance(each)) for each in repositories)
+    return Words(finished, _told(base, reading.given), tuple(reading.notices), strangers(environ), "admin" in values)
+
+
+def _provenance(settings: Settings) -> Provenance:
+    """Keep off the status page what may hold a secret: it shows what was written at the place instead."""
+    known = settings.provenance
+    hidden = {name: "REDACTED" for name in ("credential", *checks.PRIVATE) if getattr(settings, name)}
+    return Provenance((), {**known.written, **hidden}, known.expanded)
 
 
 def _told(settings: Settings, given: Sequence[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import pytest
 
 from sidecars.core.declaration import declared
 from sidecars.core.errors import SidecarError, WrongSettings
+from sidecars.core.settings import shown
 from sidecars.core.units import Secret
 from sidecars.syncer import legacy, words
 from sidecars.syncer.checks import WrongConfiguration
@@ -453,6 +454,16 @@ def test_flags_of_the_command_line_are_told_without_secrets() -> None:
     assert '"REDACTED"' in found.given[4]
     assert len(found.given) == 5
     assert "ter2" not in str(found.given)
+
+
+def test_what_may_hold_a_secret_is_not_on_the_status_page() -> None:
+    settings = given(
+        f"--credential={json.dumps(LOGIN)}", "--webhook-url=https://hooks.example/hunter2", "--git-config-add=a.b:hunter2",
+        "--askpass-url=http://127.0.0.1/hunter2", "--repo=https://bot:hunter2@git.example/", GITSYNC_GIT_CONFIG="a.b:hunter2",
+    )  # fmt: skip
+    assert "hunter2" not in str(shown(settings))
+    assert shown(settings)["webhook_url"] == "REDACTED"
+    assert shown(given())["webhook_url"] == ""
 
 
 def test_with_more_verbosity_all_flags_are_told() -> None:
