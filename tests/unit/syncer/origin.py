@@ -77,9 +77,10 @@ class Consumer:
         self.store.prepare()
         revision = self.store.fetch(ref or self.settings.ref)
         if revision != self.published or not self.store.sound(revision):
-            self.publish(self.store.checkout(revision, self.published))
-            if self.published:
+            worktree = self.store.checkout(revision, self.published)
+            if self.published:  # Before, so that a crash in between does not make it look old.
                 self.store.retire(self.published)
+            self.publish(worktree)
             self.published = revision
         else:
             self.store.configure(revision)

@@ -249,7 +249,10 @@ def test_any_history_gives_what_a_fresh_checkout_gives(
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)  # here, for two workers must find tests of the same names
     history = History(origin, seed)
-    syncer = consumer()
+    origin.commit({f"kept/{number}": LINES for number in range(3)})
+    syncer = consumer(stale_worktree_timeout=3600)
+    syncer.sync()
+    settle(syncer)
     reused = 0
     for number in range(8):
         revision = history.commit()
@@ -261,6 +264,7 @@ def test_any_history_gives_what_a_fresh_checkout_gives(
         reused += sum(1 for name in syncer.files() if (syncer.link / name).lstat().st_nlink > 1)
         settle(syncer)
         history.meddle(syncer.link)
+    assert reused > 0, seed
 
 
 def test_sparse_checkout(origin: Origin, consumer: Make, tmp_path: Path) -> None:
