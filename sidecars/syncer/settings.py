@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sidecars.core.errors import redacted
 from sidecars.core.settings import LIFE, READY, Address, Admin, Common, Help, Secret
 from sidecars.syncer.units import Duration
 
@@ -136,7 +137,7 @@ class Settings(Common, frozen=True, kw_only=True):
     @property
     def called(self) -> str:
         """What the repository is called: its name, or the last part of the link, or of the URL."""
-        return self.name or os.path.basename((self.link or self.repo).rstrip("/")) or "repository"
+        return self.name or os.path.basename((self.link or redacted(self.repo)).rstrip("/")) or "repository"
 
 
 _COMMON = frozenset(Common.__struct_fields__)
