@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import queue
 import struct
@@ -81,7 +82,8 @@ class _Child:
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
-            _pipe(pipe).close()
+            with contextlib.suppress(OSError):  # what is buffered for a process that is gone cannot be flushed
+                _pipe(pipe).close()
 
 
 class Workers:
