@@ -232,7 +232,7 @@ def mounts(path: str) -> set[str]:
             places = [re.sub(r"\\([0-7]{3})", _unescaped, line.split(" ")[4]) for line in file]
     except OSError:
         return set()
-    top = os.path.realpath(path) + "/"
+    top = os.path.realpath(path).rstrip("/") + "/"
     return {place.removeprefix(top) for place in places if place.startswith(top)}
 
 

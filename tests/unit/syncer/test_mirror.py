@@ -339,6 +339,22 @@ def test_a_volume_that_is_mounted_in_it_is_left_alone(root: Path, place: Path, t
         subprocess.run(["umount", place / "mounted here"], check=True)
 
 
+@as_root
+def test_what_was_published_and_cannot_be_removed_is_an_error(root: Path, place: Path, tmp_path: Path) -> None:
+    published = mirror(root)
+    published.publish(worktree(root, ONE, FIRST), ONE)
+    (tmp_path / "file").touch()
+    subprocess.run(["mount", "--bind", tmp_path / "file", place / "goes" / "away" / "now"], check=True)
+    try:
+        with pytest.raises(SidecarError, match=r"can't publish .*: Device or resource busy"):
+            published.publish(worktree(root, TWO, SECOND), TWO)
+    finally:
+        subprocess.run(["umount", place / "goes" / "away" / "now"], check=True)
+    assert published.current() is None
+    published.publish(str(root / ".worktrees" / TWO), TWO)
+    assert read(place) == SECOND
+
+
 @pytest.mark.parametrize("start", ["mirror", "link", "nothing"])
 def test_killed_at_any_step_it_is_never_half_a_file_and_is_repaired(tmp_path: Path, start: str) -> None:
     program = Path(__file__).with_name("mirror_crashing.py")
