@@ -58,7 +58,7 @@ KEPT = {
 BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo", "sidecars/adapter": "/usr/share/zoneinfo"}
 
 # Parts of core, and the library without which nothing could import them: who has not got it has no use for them.
-NEEDED = {"sidecars/core/forward": "fluent"}
+NEEDED = {"sidecars/core/forward": "fluent", "sidecars/core/follow": "watchdog"}
 
 # Programs of Debian by the word for what they do, each as its path, or as `package:NAME` for all of a package's.
 KITS = {

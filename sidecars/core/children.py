@@ -13,6 +13,7 @@ import sys
 _MARK = "SIDECARS_WORKER"
 # Sent by the kernel for the parent's own doings, or not to be caught.
 _OWN = {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU}
+_HELD = [signal.SIGTERM, signal.SIGINT]
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS}
 
 
@@ -25,8 +26,9 @@ def adopt() -> None:
 def _raise_worker(command: list[str]) -> int:
     awaited = set(signal.valid_signals()) - _FAULTS - {signal.SIGKILL, signal.SIGSTOP}
     signal.pthread_sigmask(signal.SIG_SETMASK, awaited)
+    # What asks for the end is held back until service.py takes it: Python's first moments would lose the drain.
     # A group of its own: Ctrl-C in a terminal reaches the parent's group alone, and the worker once, not twice.
-    worker = os.posix_spawn(sys.executable, command, {**os.environ, _MARK: "1"}, setpgroup=0, setsigmask=[])
+    worker = os.posix_spawn(sys.executable, command, {**os.environ, _MARK: "1"}, setpgroup=0, setsigmask=_HELD)
     while True:
         number = signal.sigwait(awaited)
         if number == signal.SIGCHLD:

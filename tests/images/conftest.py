@@ -13,6 +13,8 @@ import docker
 import pytest
 import requests
 
+from tests.servers.git_server import Repository
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PATIENCE = 30.0
 
@@ -24,17 +26,21 @@ class Image:
     name: str  # also of its command
     port: int  # of its admin door
     idle: tuple[str, ...]  # arguments with which it runs, has nothing to do, and ends at once when asked to
-    lingering: tuple[str, ...]  # arguments more with which its drain lasts longer than a test
     prefix: str  # of its variables
     secret: str  # a variable that holds a secret
     secretive: tuple[str, ...]  # arguments more with which it uses that secret
     megabytes: float  # on disk
     compressed: float  # megabytes to pull
     memory: float  # MiB resident, idle
+    lingering: tuple[str, ...] = ()  # arguments more with which its drain lasts longer than a test; none: it never does
     beside_secret: dict[str, str] = field(default_factory=dict)  # variables more that it wants with that secret
     tmpfs: dict[str, str] = field(default_factory=dict)  # the volumes it needs
     serves: tuple[int, ...] = ()  # ports beside that of its admin door
-    shell: bool = False
+    user: str = "65532:65532"
+    wrong_variable: int = 2  # its exit code when a variable's value cannot be read
+    tools: frozenset[str] = frozenset()  # shells and tools that it is meant to have
+    writable: tuple[str, ...] = ()  # files that everyone may change
+    repository: str = ""  # where it finds a git repository
 
     def __str__(self) -> str:
         return self.name
@@ -87,6 +93,24 @@ IMAGES = [
         compressed=20,
         memory=50,
         tmpfs={"/logs": "mode=1777"},
+    ),
+    Image(
+        name="git-syncer",
+        port=9104,
+        # What is mounted belongs to root, and git asks whose it is.
+        idle=("--repo", "file:///repository", "--link", "site", "--git-config", "safe.directory:*"),
+        prefix="GITSYNC_",
+        secret="GITSYNC_PASSWORD",
+        secretive=("--username", "reader"),
+        megabytes=90,
+        compressed=36,
+        memory=42,
+        tmpfs={"/git": "uid=65533,gid=0,mode=0775", "/tmp": "mode=1777"},
+        user="65533:65533",
+        wrong_variable=1,
+        tools=frozenset({"bash", "curl", "sh"}),
+        writable=("etc/passwd",),
+        repository="/repository",
     ),
 ]
 
@@ -168,7 +192,8 @@ class Container:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "image" in metafunc.fixturenames:
-        metafunc.parametrize("image", IMAGES, ids=str)
+        fit = [image for image in IMAGES if image.lingering or "lingering" not in metafunc.fixturenames]
+        metafunc.parametrize("image", fit, ids=str)
 
 
 NO_ENGINE = "NO CONTAINER TEST HAS RUN: no engine answers; run `make engine` (Debian, as root), or set DOCKER_HOST"
@@ -199,8 +224,19 @@ def engine(engine_host: str) -> Iterator[docker.DockerClient]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository that every user may read."""
+    folder = tmp_path_factory.mktemp("git")
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)
+    made = Repository(folder / "site.git")
+    made.commit({"index.html": "one\n"})
+    return made.path
+
+
 @pytest.fixture
-def start(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
+def start(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterator[Callable[..., Container]]:
     """Start a container as restricted as Pod Security asks, by a user that no image knows, with OpenShift's group 0."""
     started = []
 
@@ -217,6 +253,9 @@ def start(engine: docker.DockerClient) -> Iterator[Callable[..., Container]]:
             "tmpfs": image.tmpfs,
             "ports": {f"{port}/tcp": ("127.0.0.1", None) for port in (image.port, *image.serves)},
         }
+        if image.repository:
+            mount = {str(request.getfixturevalue("repository")): {"bind": image.repository, "mode": "ro"}}
+            settings["volumes"] = mount | options.pop("volumes", {})
         name = f"sidecars/{image.name}:{tag}"
         container = engine.containers.create(name, list(arguments), **(settings | options))
         started.append(container)
