@@ -27,7 +27,7 @@ from sidecars.syncer.hooks import hooks
 from sidecars.syncer.metrics import Measures
 from sidecars.syncer.rollback import Pin
 from sidecars.syncer.settings import Settings
-from sidecars.syncer.signatures import Signatures
+from sidecars.syncer.signatures import NotTrusted, Signatures
 from sidecars.syncer.store import Store
 
 T = TypeVar("T")
@@ -143,6 +143,9 @@ class Keeper:
             except GateClosed as error:
                 await self._refused(error, time.monotonic() - began)
                 continue
+            except NotTrusted as error:
+                await self._distrusted(error, time.monotonic() - began)
+                continue
             except (SidecarError, OSError) as error:
                 await self._failed(error, time.monotonic() - began)
                 continue
@@ -181,6 +184,18 @@ class Keeper:
             return
         self._measures.synced("noop", seconds)
         self._health.failing(self.name, self._gate.trouble or str(error))
+        await self._wait(float(self.settings.period))
+
+    async def _distrusted(self, error: NotTrusted, seconds: float) -> None:
+        """Go on after a revision was not signed as it must be; a pinned one is not tried again."""
+        if self.pin.active:
+            await self._in_thread(lambda: self.pin.clear(str(error)))
+        if self.settings.one_time or not self.published:
+            await self._failed(error, seconds)
+            return
+        self._events.error(error, "revision is not trusted; the one before stays published")
+        self._measures.synced("noop", seconds)
+        self._health.failing(self.name, str(error))
         await self._wait(float(self.settings.period))
 
     async def _failed(self, error: Exception, seconds: float) -> None:

@@ -54,6 +54,10 @@ _VERDICTS = tuple(
 _GOOD = re.compile(r'^\[GNUPG:\] GOODSIG (?P<key>\S+) (?P<gpg>.*)$|^Good "git" signature for (?P<ssh>.*)$', re.M)
 
 
+class NotTrusted(SidecarError):  # noqa: N818
+    """A revision is not to be published: nobody has signed it, or nobody who may."""
+
+
 class Signatures:
     """Verifies commits by --verify-signatures; does nothing where that is off."""
 
@@ -64,7 +68,8 @@ class Signatures:
     def verify(self, hash: str, cwd: str, deadline: float | None = None) -> None:
         """Return if a known key has signed the commit, or the annotated tag that the ref is.
 
-        Blocking. Raises SidecarError that says who has signed, or that nobody has; GitFailed; TimedOut.
+        Blocking. Raises NotTrusted, which says who has signed, or that nobody has; SidecarError for a file that cannot
+        be read; GitFailed; TimedOut.
         """
         if self._settings.verify_signatures == "off":
             return
@@ -83,7 +88,7 @@ class Signatures:
                 problems += self._problems(run("verify-tag", "--raw", tag, ok=(0, 1)), tag, "tag")
                 problems = problems if len(problems) > 1 else []
         if problems:
-            raise SidecarError("; ".join(problems))
+            raise NotTrusted("; ".join(problems))
 
     def _problems(self, said: Output, hash: str, kind: str) -> list[str]:
         text = said.stderr.decode(errors="replace")
@@ -98,7 +103,7 @@ class Signatures:
         name = next((line[4:] for line in tag.splitlines() if line.startswith("tag ")), "")
         ref = self._settings.ref
         if name not in (ref, ref.removeprefix("tags/"), ref.removeprefix("refs/tags/")):
-            raise SidecarError(f"the tag at {ref} was signed as {name[:200]!r}: it is not published")
+            raise NotTrusted(f"the tag at {ref} was signed as {name[:200]!r}: it is not published")
 
     @contextlib.contextmanager
     def _trusting(self) -> Iterator[tuple[dict[str, str], dict[str, str]]]:

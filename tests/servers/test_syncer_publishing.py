@@ -122,12 +122,19 @@ def test_only_what_a_known_key_has_signed_is_published(place: Place, tmp_path: P
     (tmp_path / "signers").write_text(f"carol@example.org {public}\n")
     origin = Signed(tmp_path / "signed", None)
     signed = origin.commit(ssh=private)
-    options = ("--verify-signatures=ssh", f"--allowed-signers-file={tmp_path}/signers", "--max-failures=-1")
+    options = ("--verify-signatures=ssh", f"--allowed-signers-file={tmp_path}/signers", "--admin=127.0.0.1:0")
     syncer = place.follow(f"--repo=file://{origin.path}", *options)
     assert place.hash == signed
     unsigned = origin.commit()
     told = f"commit {unsigned} is not published: nobody has signed it"
     syncer.until(lambda: any(each.get("error") == told for each in syncer.events()))
     assert place.hash == signed
+    assert syncer.ask("/healthz")[0] == 503
     again = origin.commit(ssh=private)
     place.until_published(syncer, again)
+    syncer.until(lambda: syncer.ask("/healthz")[0] == 200)
+    syncer.process.kill()
+    syncer.wait()
+    syncer = place.once(f"--repo=file://{origin.path}", *options, f"--ref={unsigned}", code=1)
+    assert told in syncer.log
+    assert place.hash == again
