@@ -78,6 +78,8 @@ class Git:
     secrets      tells what to black out in errors and events
     watch        is told when a command begins and when it has ended
     umask        of the commands; -1: this process's
+
+    interruptions counts the calls of interrupt() and kill_all(): who works long without git watches it.
     """
 
     def __init__(self, program: str = "git", environment: Mapping[str, str] | None = None) -> None:
@@ -89,6 +91,7 @@ class Git:
         self._running: set[Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
+        self.interruptions = 0
 
     def run(
         self,
@@ -133,6 +136,7 @@ class Git:
     def interrupt(self) -> None:
         """Kill every command that runs, with all it has started; others may be started."""
         with self._lock:
+            self.interruptions += 1
             for process in self._running:
                 _kill(process)
 
@@ -140,6 +144,7 @@ class Git:
         """Kill every command that runs, with all it has started, and start none from now on: the program ends."""
         with self._lock:
             self._stopped = True
+            self.interruptions += 1
             for process in self._running:
                 _kill(process)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sidecars.syncer import documents
 from sidecars.syncer.root import MARK, read, remove
 
+_TRASH = "old-"
 _PATIENCE = 1.0  # seconds for the kernel to end what was killed
 _LOCK_OF_DIRECTORY = ".lock"  # core.disk.lock's, held for as long as this process lives
 
@@ -40,12 +42,36 @@ def sweep_repository(repository: str) -> None:
 
 
 def sweep_own(own: str) -> bool:
-    """Remove what was being made or removed under ROOT/.git-syncer, but no document; True if there was something."""
+    """Remove what was being made under ROOT/.git-syncer, but no document; True if there is or was something to remove.
+
+    Trash stays for empty(): 20,000 files take their time, which what is to be published next does not have.
+    """
     names = [name for name in os.listdir(own) if name != _LOCK_OF_DIRECTORY and not name.endswith(documents.SUFFIX)]
     for name in names:
-        with contextlib.suppress(OSError):  # It is in nobody's way, and tried again.
-            remove(os.path.join(own, name))
+        if not name.startswith(_TRASH):
+            with contextlib.suppress(OSError):  # It is in nobody's way, and tried again.
+                remove(os.path.join(own, name))
     return bool(names)
+
+
+def throw_away(path: str, own: str) -> None:
+    """Move a worktree to the trash: gone at once by its name, so that a crash leaves no half of it there."""
+    os.rename(path, os.path.join(own, _TRASH + secrets.token_hex(4)))
+
+
+def empty(own: str, wanted: Callable[[], bool]) -> bool:
+    """Remove what was thrown away, for as long as that is wanted; False if some of it is left."""
+    for name in os.listdir(own):
+        if not name.startswith(_TRASH):
+            continue
+        for folder, _, files in os.walk(os.path.join(own, name), topdown=False):
+            for file in files:
+                if not wanted():
+                    return False
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, file))
+        remove(os.path.join(own, name))
+    return True
 
 
 def _left(repository: str) -> Iterator[str]:

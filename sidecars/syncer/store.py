@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 
 from sidecars.core import disk
-from sidecars.core.errors import TimedOut, Transient, WrongSettings
+from sidecars.core.errors import SidecarError, TimedOut, Transient, WrongSettings
 from sidecars.core.git import Git, GitFailed
 from sidecars.syncer import leftovers
 from sidecars.syncer.repository import Commit, Repository, damaged
@@ -19,6 +19,10 @@ from sidecars.syncer.settings import Settings
 from sidecars.syncer.worktrees import Worktrees
 
 _HASH = re.compile(r"[0-9a-f]{40}")
+
+
+class Interrupted(SidecarError):  # noqa: N818
+    """What can be done later was put off."""
 
 
 class Store:
@@ -122,11 +126,19 @@ class Store:
                 self._littered = True
 
     def clean(self, current: Collection[str], deadline: float | None = None) -> bool:
-        """Remove the worktrees that are stale, and then the objects that nothing needs; True if there were some."""
+        """Remove the worktrees that are stale, and then the objects that nothing needs; True if there were some.
+
+        Raises Interrupted, or GitFailed, when git is interrupted; the next call goes on.
+        """
+        git = self._root.git
+        before = git.interruptions
         with self._doing(deadline):
             self._littered |= self._worktrees.clean(current)
             if not self._littered:
                 return False
+            late = float("inf") if deadline is None else deadline
+            if not leftovers.empty(self._root.own, lambda: git.interruptions == before and time.monotonic() < late):
+                raise Interrupted("the removal of old worktrees was interrupted")
             self._worktrees.collect()
             self._littered = False
             return True

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Collection, Iterator
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.git import GitFailed
-from sidecars.syncer import reuse
+from sidecars.syncer import leftovers, reuse
 from sidecars.syncer.root import Root, move_in, read, remove
 from sidecars.syncer.settings import Settings
 
@@ -63,13 +62,10 @@ class Worktrees:
                 self._root.write(told, os.path.join(path, ".git") + "\n")
 
     def clean(self, current: Collection[str]) -> bool:
-        """Remove the worktrees that nobody needs any more; True if there were some."""
+        """Throw away the worktrees that nobody needs any more; True if there were some."""
         stale = list(self._stale(current, time.time()))
         for name in stale:
-            # Gone at once by its name, so that a crash leaves no half of it.
-            trash = os.path.join(self._root.own, f"old-{secrets.token_hex(4)}")
-            os.rename(self._root.worktree(name), trash)
-            remove(trash)
+            leftovers.throw_away(self._root.worktree(name), self._root.own)
         return bool(stale)
 
     def collect(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from sidecars.core.errors import SidecarError
 from sidecars.core.git import GitFailed
 from sidecars.syncer import reuse
+from sidecars.syncer.store import Interrupted
 from tests.unit.syncer.origin import Consumer, Origin, contents
 
 Make = Callable[..., Consumer]
@@ -475,6 +477,33 @@ def test_removing_what_a_crash_left_is_followed_by_gc(origin: Origin, consumer: 
     assert os.listdir(syncer.root / ".git-syncer") == []
     assert "git gc" in syncer.commands
     assert not syncer.store.clean([revision])
+
+
+def test_the_removal_of_a_worktree_is_interrupted_and_goes_on_later(origin: Origin, consumer: Make) -> None:
+    origin.commit({f"folder/{number}": "x" for number in range(50)})
+    syncer = consumer(git_gc="always")
+    old = syncer.sync()
+    new = origin.commit({"folder/1": "y"})
+    syncer.store.checkout(syncer.store.fetch("HEAD"), old)
+    syncer.publish(syncer.root / ".worktrees" / new)
+    unlink, gone = os.unlink, itertools.count(1)
+
+    def interrupting(path: str) -> None:
+        unlink(path)
+        if next(gone) == 10:
+            syncer.git.interrupt()
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("sidecars.syncer.leftovers.os.unlink", interrupting)
+        syncer.store.clean([new])
+    assert names(syncer) == {new}
+    trash = list((syncer.root / ".git-syncer").glob("old-*/folder/*"))
+    assert 30 < len(trash) < 50
+    syncer.store.prepare()
+    assert all(path.exists() for path in trash)
+    assert syncer.store.clean([new])
+    assert os.listdir(syncer.root / ".git-syncer") == []
+    assert syncer.commands[-1] == "git gc"
 
 
 def test_a_checkout_of_what_is_not_there_fails_and_leaves_nothing(origin: Origin, consumer: Make) -> None:
