@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 ROOT = Path(__file__).parents[2] / "manifests"
 KUSTOMIZE = ("Kustomization", "Component")
-SIDECARS = ("log-tailer", "s3-shipper", "log-adapter")
+SIDECARS = ("log-tailer", "s3-shipper", "log-adapter", "git-syncer")
 # What the manifests with s3-shipper are applied together with: a server, and the Secret with its keys.
 S3_SERVER = ROOT / "shipper" / "s3-server.yaml"
 

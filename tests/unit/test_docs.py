@@ -22,6 +22,9 @@ from sidecars.core.declaration import declared
 from sidecars.core.settings import load
 from sidecars.shipper import settings as shipper
 from sidecars.shipper.points import Point
+from sidecars.syncer import legacy, words
+from sidecars.syncer import settings as syncer
+from sidecars.syncer.metrics import FAMILIES
 from sidecars.tailer import settings as tailer
 from tests.manifests import documents
 from tests.servers.s3 import S3
@@ -36,6 +39,16 @@ PAGES = sorted(
 )
 # Flags of every program of ours that are questions and no settings.
 NO_SETTINGS = {"--config", "--check-config", "--version", "--help"}
+# Of git-syncer: flags of git-sync's version 3, and what its hooks are told in their environment.
+OLD_FLAGS = {"--man", *(f"--{name}" for name in legacy.FLAGS)}
+BEYOND_THE_TABLE = {
+    "test_a_git_that_is_not_there_ends_it", "test_a_git_that_is_slow_or_fails_once_is_no_end",
+    "test_a_hash_that_is_nowhere_is_a_failure", "test_a_hook_never_sees_a_password",
+    "test_a_root_that_cannot_be_made_ends_it", "test_a_second_signal_ends_it_at_once",
+    "test_a_server_that_answers_with_errors_is_one", "test_sigterm_ends_it_while_a_server_is_silent",
+    "test_the_group_may_write_after_a_restart_too", "test_what_begins_with_a_dash_never_reaches_git",
+}  # fmt: skip
+FOR_HOOKS = {"GITSYNC_HASH", "GITSYNC_PREVIOUS_HASH"}
 # What a pod is told by the downward API.
 POD = {"POD_NAME": "web-0", "POD_NAMESPACE": "shop", "NODE_NAME": "node-1"}
 
@@ -61,12 +74,19 @@ class Program(NamedTuple):
     def load(self, *arguments: str) -> object:
         """The settings that it makes of these arguments; raises WrongSettings."""
         module = self.settings
+        if module is syncer:
+            return words.load(arguments, {**POD, "GITSYNC_ROOT": "/git"})
         return load(module.Settings, prog=module.PROG, prefix=module.PREFIX, argv=arguments, environ=POD)
 
 
 PROGRAMS = {
     each.name: each
-    for each in (Program(tailer), Program(shipper, ("--bucket", "logs")), Program(adapter, ("--listen", "off")))
+    for each in (
+        Program(tailer),
+        Program(shipper, ("--bucket", "logs")),
+        Program(adapter, ("--listen", "off")),
+        Program(syncer),
+    )
 }
 
 
@@ -150,10 +170,10 @@ def test_every_flag_and_variable_of_a_program_exists(page: Path) -> None:
     settings = [setting for module in modules for setting in declared(module.Settings, module.PREFIX)]
     flags = {setting.flag for setting in settings} | {f"{setting.flag}-file" for setting in settings} | NO_SETTINGS
     used = {flag for text in code(page) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
-    assert used <= flags
+    assert used <= flags | OLD_FLAGS
     prefixes = "|".join(program.settings.PREFIX for program in PROGRAMS.values())
     variables = {name for setting in settings for name in setting.variables}
-    assert set(re.findall(rf"\b(?:{prefixes})[A-Z_]+\b", page.read_text())) <= variables
+    assert set(re.findall(rf"\b(?:{prefixes})[A-Z_]+\b", page.read_text())) <= variables | FOR_HOOKS
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=named)
@@ -168,6 +188,10 @@ def test_every_yaml_is_what_it_says(block: Block, tmp_path: Path) -> None:
             (tmp_path / "config.yaml").write_text(block.text)
             (program,) = spoken_of(block.page)
             program.load("--config", str(tmp_path / "config.yaml"))
+        if "repositories" in document:
+            (tmp_path / "password").write_text("hunter2")
+            (tmp_path / "config.yaml").write_text(block.text.replace("/secrets/dags/password", f"{tmp_path}/password"))
+            PROGRAMS["git-syncer"].load("--config", str(tmp_path / "config.yaml"))
 
 
 def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str]]]:
@@ -222,7 +246,7 @@ def timeless(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "...", text)
 
 
-@pytest.mark.parametrize("program", PROGRAMS.values(), ids=named)
+@pytest.mark.parametrize("program", [each for each in PROGRAMS.values() if each.settings is not syncer], ids=named)
 def test_the_metrics_are_those_of_the_program(program: Program, tmp_path: Path) -> None:
     told = {name.strip("`"): (kind, labels) for name, kind, labels, _ in table(program.page, "metric")}
 
@@ -249,6 +273,48 @@ def test_the_metrics_are_those_of_the_program(program: Program, tmp_path: Path) 
         for sample in family.samples:
             if not sample.name.endswith("_created"):
                 assert set(labels.split(", ")) - {""} == set(sample.labels), name
+
+
+def test_the_metrics_of_git_syncer_are_on_its_page() -> None:
+    told = {name.strip("`"): kind for name, kind, _, _ in table(PROGRAMS["git-syncer"].page, "metric")}
+    assert told == {name: family.kind for name, family in FAMILIES.items()}
+
+
+def test_every_flag_of_git_sync_is_in_git_syncers_table_with_its_variables() -> None:
+    told = {row[0].split("`")[1]: (row[3], row[4]) for row in table(PROGRAMS["git-syncer"].page, "flag")}
+    settings = declared(syncer.Settings, syncer.PREFIX)
+    known = {}
+    for setting in settings:
+        if setting.name not in syncer.BEYOND:
+            old = [name for new in setting.variables for name in legacy.VARIABLES.get(new, ())]
+            cells = (", ".join(f"`{name}`" for name in names) for names in (setting.variables, old))
+            known[setting.flag] = tuple(cells)
+    assert told == known
+
+
+def test_every_row_of_git_sync_s_contract_names_a_test_that_is_there() -> None:
+    rows = list(table(PROGRAMS["git-syncer"].page, "git-sync's promise"))
+    files = [
+        *(ROOT / "tests" / "servers").glob("test_syncer_*.py"),
+        *(ROOT / "tests" / "unit" / "syncer").glob("test_*.py"),
+    ]
+    tests = {name for file in files for name in re.findall(r"(?m)^def (test_\w+)", file.read_text())}
+    assert len(rows) > 70
+    for promise, _, named_tests in rows:
+        found = re.findall(r"`(test_\w+)`", named_tests)
+        assert found, promise
+        assert set(found) <= tests, promise
+
+
+def test_every_test_of_the_contract_is_in_the_table_or_goes_beyond_it() -> None:
+    text = (ROOT / "tests" / "servers" / "test_syncer_contract.py").read_text()
+    tests = set(re.findall(r"(?m)^def (test_\w+)", text))
+    named_tests = {
+        name
+        for *_, cell in table(PROGRAMS["git-syncer"].page, "git-sync's promise")
+        for name in re.findall(r"test_\w+", cell)
+    }
+    assert tests - named_tests <= BEYOND_THE_TABLE
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=named)

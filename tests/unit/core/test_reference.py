@@ -15,7 +15,12 @@ from sidecars.core.declaration import declared
 from sidecars.tailer.settings import PREFIX, PROG, Settings
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
-MODULES = ["sidecars.tailer.settings", "sidecars.shipper.settings", "sidecars.adapter.settings"]
+MODULES = [
+    "sidecars.tailer.settings",
+    "sidecars.shipper.settings",
+    "sidecars.adapter.settings",
+    "sidecars.syncer.settings",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
