@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from sidecars.core.errors import WrongSettings
+
+if TYPE_CHECKING:
+    from sidecars.adapter.formats import Verdict
 
 DETECT = """\
 usage: log-adapter detect FILE...
@@ -75,19 +78,21 @@ def _verdict(path: str, data: bytes) -> Iterator[str]:
     yield f"{_plain(path)}: {verdict.format}"
     yield f"  parsed   {verdict.share:.0%} of {verdict.lines} lines"
     yield f"  because  {verdict.reason}"
-    example = _example(verdict.format, head)
+    example = _example(verdict, head)
     if example:
         yield f"  example  {example}"
-    yield f"  use      log-adapter --from {verdict.format} {_quoted(path)}"
+    rule = "" if verdict.multiline == "auto" else f" --multiline {verdict.multiline}"
+    yield f"  use      log-adapter --from {verdict.format}{rule} {_quoted(path)}"
 
 
-def _example(name: str, head: bytes) -> str:
+def _example(verdict: Verdict, head: bytes) -> str:
     import msgspec
 
     from sidecars.adapter import formats
     from sidecars.adapter.table import Unparsed
 
-    for segment in formats.compile(name).parse(head):
+    format = formats.compile(verdict.format, continuation=_continuation(verdict.multiline))
+    for segment in format.parse(head):
         if not isinstance(segment, Unparsed):
             for record in segment.records():
                 return _plain(msgspec.json.encode(record).decode("utf-8", "replace"))
@@ -109,12 +114,12 @@ def _test(words: Words) -> int:
     data = _read(paths[0] if paths else "-", _MOST)
     if data is None:
         return 1
-    name = options.get("--from", "auto")
+    name, rule = options.get("--from", "auto"), options.get("--multiline", "auto")
     if name == "auto":
         verdict = formats.detect(data[:_HEAD], paths[0] if paths else "")
         print(f"{verdict.format}: {verdict.reason}")
         name = verdict.format
-    rule = options.get("--multiline", "auto")
+        rule = verdict.multiline if rule == "auto" else rule
     chosen = formats.compile(name, zone=options.get("--time-zone", "UTC"), continuation=_continuation(rule))
     print("\n".join(_report(chosen.parse(data))), flush=True)
     return 0

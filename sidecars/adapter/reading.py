@@ -75,7 +75,7 @@ class Formats:
 
     def _detect(self, origin: str, source: Source, head: bytes) -> Format:
         verdict = formats.detect(head, os.path.basename(origin))
-        found = self._compile(verdict.format, source.multiline)
+        found = self._compile(verdict.format, verdict.multiline if source.multiline == AUTO else source.multiline)
         if verdict.lines:
             self._found[origin] = found
             share = f"{verdict.share:.0%}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sidecars.adapter.formats.columnar import Row
-from sidecars.adapter.formats.fields import scaled, unbackslash, unhex
+from sidecars.adapter.formats.fields import scaled, signed, unbackslash, unhex
 
 # A user that Basic authentication gives may hold blanks.
 _CLIENT = r"(?P<client>[^ \"\r\n]++) [^ \r\n]++ (?:-(?= \[)|(?P<user>[^ \"\r\n]++(?: (?!\[)[^ \"\r\n]*+)*+)) "
@@ -90,7 +90,14 @@ ENVOY = (
     ),
 )
 
-# elasticloadbalancing's access log entries, in their documented order; later fields were added over the years.
+
+def _alb(name: str, quoted: bool = True) -> str:
+    """Give one of the fields that were added over the years: a line may end before it."""
+    text = rf'"(?:-(?=")|(?P<{name}>{{QUOTED}}))"' if quoted else rf"(?:-(?=[ \r\n])|(?P<{name}>{{WORD}}))"
+    return rf"(?: {text}(?=[ \r\n]))?+"
+
+
+# elasticloadbalancing's access log entries, in their documented order; the later fields have their documented names.
 ALB = (
     Row(
         "alb",
@@ -101,8 +108,29 @@ ALB = (
         r' (?P<bytes_received>{INT}) (?P<bytes>{INT}) "(?:(?P<method>[A-Z]{1,20}+) (?P<path>[^ "\r\n]++)'
         r' (?P<protocol>HTTP/[0-9.]++)|(?P<request>{ESCAPED}))" "(?:-(?=")|(?P<user_agent>{ESCAPED}))"'
         r" (?:-(?= )|(?P<tls_cipher>{WORD})) (?:-(?= )|(?P<tls_protocol>{WORD})) (?:-(?= )|(?P<target_group>{WORD}))"
-        r'(?: "(?:-(?=")|(?P<trace_id>{QUOTED}))")?(?: "(?:-(?=")|(?P<domain>{QUOTED}))")?(?: (?P<extra>{REST}))?',
-        {"request_duration": scaled(1), "upstream_duration": scaled(1), "response_duration": scaled(1)},
+        + _alb("trace_id")
+        + _alb("domain")
+        + _alb("chosen_cert_arn")
+        + _alb("matched_rule_priority", quoted=False)
+        + _alb("request_creation_time", quoted=False)
+        + _alb("actions_executed")
+        + _alb("redirect_url")
+        + _alb("error_reason")
+        + _alb("target_port_list")
+        + _alb("target_status_code_list")
+        + _alb("classification")
+        + _alb("classification_reason")
+        + _alb("conn_trace_id", quoted=False)
+        + _alb("transformed_host")
+        + _alb("transformed_uri")
+        + _alb("request_transform_status")
+        + r"(?: (?P<extra>{REST}))?",
+        {
+            "request_duration": scaled(1),
+            "upstream_duration": scaled(1),
+            "response_duration": scaled(1),
+            "matched_rule_priority": signed,
+        },
         unbackslash,
     ),
 )
@@ -124,7 +152,7 @@ HAPROXY = (
         _HAPROXY_HEAD
         + _HAPROXY_CLIENT
         + _HAPROXY_UPSTREAM
-        + r" (?P<timers>(?:[0-9+-]++/){3,4}+)\+?(?P<duration>[0-9-]++)"
+        + r" (?P<timers>[0-9+-]++(?:/[0-9+-]++(?=/)){2,3}+)/\+?(?P<duration>[0-9-]++)"
         r" (?:-1|(?P<status>{INT})) \+?(?P<bytes>{INT}) (?:-(?= )|(?P<request_cookie>{WORD})) (?:-(?= )|"
         r"(?P<response_cookie>{WORD})) "
         + _HAPROXY_COUNTS
@@ -138,7 +166,7 @@ HAPROXY = (
         _HAPROXY_HEAD
         + _HAPROXY_CLIENT
         + _HAPROXY_UPSTREAM
-        + r" (?P<timers>(?:[0-9+-]++/){2}+)\+?(?P<duration>[0-9-]++)"
+        + r" (?P<timers>[0-9+-]++/[0-9+-]++)/\+?(?P<duration>[0-9-]++)"
         r" \+?(?P<bytes>{INT}) " + _HAPROXY_COUNTS,
         {"duration": scaled(1000)},
     ),

@@ -88,6 +88,12 @@ _CANDIDATES = (
 )  # fmt: skip
 # Which of two formats a file is in whose lines are the same, its name tells.
 _TWINS = {"nginx": "apache"}
+# Programs in any language write a time, a level and a message: what tells these formats is a trace behind it.
+_TRACES = {
+    "log4j": re.compile(rb"^(?:\tat [\w.$/<>@]+\(|Caused by: |(?:[\w$]+\.)+[\w$]*(?:Exception|Error)\b)", re.MULTILINE),
+    "python": re.compile(rb"^Traceback \(most recent call last\):", re.MULTILINE),
+}
+_PLAIN = 3
 
 
 class _Fit(NamedTuple):
@@ -112,6 +118,9 @@ def detect(head: bytes, name: str = "") -> Verdict:
         return Verdict("text", 1.0, total, f"no format fits{near}")
     found = best.name
     reason = f"{best.parsed} of {best.total} lines are {found}"
+    if found == "text":
+        begin = f"{best.parsed} of {best.total} lines begin with a time and a level, as those of many programs do"
+        return Verdict(found, 1.0, total, begin, "all")
     other = _TWINS.get(found)
     if other and re.search(r"apache|httpd", name, re.IGNORECASE):
         return Verdict(
@@ -131,7 +140,19 @@ def _best(data: bytes) -> _Fit | None:
         and (fit := _fit(candidate, data))
     ]
     # A format that says more is worth some lines that it does not read.
-    return max(fits, key=lambda fit: (fit.share >= _ENOUGH, round(fit.share, 1), fit.weight, fit.fields), default=None)
+    best = max(fits, key=lambda fit: (fit.share >= _ENOUGH, round(fit.share, 1), fit.weight, fit.fields), default=None)
+    return _by_trace(best, fits, data) if best and best.name in _TRACES else best
+
+
+def _by_trace(best: _Fit, fits: Sequence[_Fit], data: bytes) -> _Fit:
+    """Tell formats apart that read the same lines; where nothing tells, it is text with a time and a level."""
+    alike = {fit.name: fit for fit in fits if fit.name in _TRACES and round(fit.share, 1) == round(best.share, 1)}
+    if alike.keys() != _TRACES.keys():
+        return best
+    traced = next((fit for name, fit in alike.items() if _TRACES[name].search(data)), None)
+    if traced is None and best.fields <= _PLAIN:
+        return best._replace(name="text")
+    return traced or best
 
 
 def _format(name: str) -> Format:
@@ -162,7 +183,11 @@ def _inside(outer: str, fit: _Fit, data: bytes, total: int) -> Verdict:
     reason = f"{fit.parsed} of {fit.total} lines are {outer}"
     if inner and inner.share >= _ENOUGH and inner.name not in (*HEADED, "cri", "docker"):
         return Verdict(
-            f"{outer}+{inner.name}", fit.share, total, f"{reason}, {inner.parsed} of {inner.total} in it {inner.name}"
+            f"{outer}+{inner.name}",
+            fit.share,
+            total,
+            f"{reason}, {inner.parsed} of {inner.total} in it {inner.name}",
+            "all" if inner.name == "text" else "auto",
         )
     return Verdict(outer, fit.share, total, reason)
 

@@ -29,6 +29,11 @@ _COMBINED = {
     "status": 200, "bytes": 12, "user_agent": "curl/8",
 }  # fmt: skip
 
+_ALB = (
+    b'https 2026-01-31T09:30:00.123456Z app/shop/1 192.0.2.1:2811 10.0.0.1:80 0.1 0.2 0.3 200 200 0 57 "GET https://shop:443/a HTTP/1.1" '
+    b'"curl/8" ECDHE TLSv1.2 arn:aws:tg "Root=1" "shop" '
+)
+
 # Format, line or lines, the records, or what must be in the one record.
 CASES: list[tuple[str, bytes, Record]] = [
     ("nginx", COMBINED, _COMBINED),
@@ -70,8 +75,13 @@ CASES: list[tuple[str, bytes, Record]] = [
     ("istio", b'[2026-01-31T09:30:00.409Z] "GET / HTTP/1.1" 418 - via_upstream - "-" 0 135 3 1 "-" "curl" "84961386" "httpbin:8000" "127.0.0.1:80" inbound|8000|| 127.0.0.1:41854 10.44.1.27:80 10.44.1.23:37652 outbound default',
      {"status": 418, "bytes": 135, "duration": 0.003, "client": "10.44.1.23:37652", "upstream_cluster": "inbound|8000||", "route": "default"}),
     ("haproxy", b'Feb  6 12:14:14 lb haproxy[14389]: 10.0.1.2:33317 [06/Feb/2009:12:14:14.655] web static/srv1 10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {shop} {} "GET /index.html HTTP/1.1"',
-     {"host": "lb", "process": "haproxy", "pid": 14389, "client": "10.0.1.2", "client_port": 33317, "time": "2009-02-06T12:14:14.655Z", "frontend": "web", "backend": "static", "upstream": "srv1", "duration": 0.109, "status": 200, "bytes": 2750, "termination": "----", "method": "GET", "path": "/index.html"}),
-    ("haproxy", b"10.0.1.2:33313 [06/Feb/2009:12:12:51.443] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0", {"frontend": "fnt", "duration": 5.007, "bytes": 212}),
+     {"host": "lb", "process": "haproxy", "pid": 14389, "client": "10.0.1.2", "client_port": 33317, "time": "2009-02-06T12:14:14.655Z", "frontend": "web", "backend": "static", "upstream": "srv1", "timers": "10/0/30/69", "duration": 0.109, "status": 200, "bytes": 2750, "termination": "----", "method": "GET", "path": "/index.html"}),
+    ("haproxy", b"10.0.1.2:33313 [06/Feb/2009:12:12:51.443] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0", {"frontend": "fnt", "timers": "0/0", "duration": 5.007, "bytes": 212}),
+    ("alb", _ALB + b'"arn:aws:acm:x" 1 2026-01-31T09:30:00.000000Z "waf,forward" "https://x/" "LambdaTimeout" "10.0.0.1:80" "200" "Ambiguous" "UndefinedHeader" TID_1 "-" "/b" "TransformSuccess" "later"',
+     {"domain": "shop", "chosen_cert_arn": "arn:aws:acm:x", "matched_rule_priority": 1, "request_creation_time": "2026-01-31T09:30:00.000000Z", "actions_executed": "waf,forward", "redirect_url": "https://x/",
+      "error_reason": "LambdaTimeout", "target_port_list": "10.0.0.1:80", "target_status_code_list": "200", "classification": "Ambiguous", "classification_reason": "UndefinedHeader", "conn_trace_id": "TID_1", "transformed_uri": "/b", "request_transform_status": "TransformSuccess", "extra": '"later"'}),
+    ("alb", _ALB + b'"-" -1 2026-01-31T09:30:00.000000Z "-" "-" "-" "-" "-" "-" "-"', {"domain": "shop", "request_creation_time": "2026-01-31T09:30:00.000000Z"}),
+    ("alb", _ALB + b'"session-reused"', {"domain": "shop", "chosen_cert_arn": "session-reused"}),
     ("haproxy", b"127.0.0.1:56059 [03/Dec/2012:17:35:10.380] frt/f1: Connection error during SSL handshake", {"message": "Connection error during SSL handshake"}),
     ("postgres", b"2026-01-31 09:30:00.123 UTC [12] ada@db ERROR:  no x\n2026-01-31 09:30:00.123 UTC [12] ada@db STATEMENT:  select *\n\tfrom x",
      {"time": "2026-01-31T09:30:00.123Z", "pid": 12, "user": "ada", "database": "db", "level": "error", "message": "no x", "statement": "select *\nfrom x"}),

@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.adapter import formats
+from sidecars.core.follow import join
 from tests.unit.adapter.formats.cases import CASES, COMBINED, unparsed
 
 SAMPLES = os.path.join(os.path.dirname(__file__), "../../../samples")
 NAMES = sorted(name.removesuffix(".log") for name in os.listdir(SAMPLES) if name.endswith(".log"))
+
+PLAIN = b"2026-11-25 09:30:00 ERROR failed"
 
 
 def sample(name: str) -> bytes:
@@ -49,6 +52,10 @@ def test_every_record_of_a_sample_has_a_time_or_a_level(name: str) -> None:
         ("a.log", rb'{"log":"{\"msg\":\"x\"}\n","stream":"stdout","time":"2026-01-31T09:30:00Z"}', "docker+json"),
         ("a.log", b"hello\nworld", "text"), ("a.log", b"", "text"), ("a.log", b"\n\n", "text"), ("a.log", b"\xff\xfe\0\0", "text"),
         ("a.log", b"To be, or not to be\nthat is, the question", "text"), ("a.log", b"\xef\xbb\xbf" + b'{"a":1}', "json"),
+        ("a.log", PLAIN, "text"), ("a.log", PLAIN + b"\nwithout a time", "text"), ("a.log", b"2026-01-31T09:30:00Z stdout F " + PLAIN, "cri+text"),
+        ("a.log", PLAIN + b"\njava.io.IOException: x\n\tat shop.Orders.place(Orders.java:7)", "log4j"), ("a.log", PLAIN + b"\n\tat shop.Orders.place(Orders.java:7)", "log4j"),
+        ("a.log", PLAIN + b"\nTraceback (most recent call last):\n  File \"a.py\", line 1\nKeyError: 1", "python"),
+        ("a.log", b"2026-11-25 09:30:00,123 - shop - ERROR - failed", "python"), ("a.log", b"2026-11-25 09:30:00,123 [main] ERROR shop.Orders - failed", "log4j"),
     ],
 )  # fmt: skip
 def test_the_verdict_is_what_a_person_would_say(name: str, data: bytes, format: str) -> None:
@@ -62,6 +69,16 @@ def test_the_verdict_is_what_a_person_would_say(name: str, data: bytes, format: 
 )
 def test_a_line_of_the_documentation_is_named(name: str, data: bytes, record: object) -> None:
     assert formats.detect(data + b"\n").format.startswith(name.partition("-")[0]) or name in ("apache", "apache-common")
+
+
+def test_nothing_is_lost_of_lines_with_a_time_and_a_level_whatever_program_wrote_them() -> None:
+    verdict = formats.detect(PLAIN + b"\n")
+    found = formats.compile(verdict.format, continuation=join.continuation(verdict.multiline))
+    (segment,) = found.parse(PLAIN + b"\n\tat shop.Orders.place(Orders.java:7)\nwithout a time\n")
+    assert list(segment.records()) == [
+        {"time": "2026-11-25T09:30:00Z", "level": "error", "message": "failed\n\tat shop.Orders.place(Orders.java:7)"},
+        {"message": "without a time"},
+    ]
 
 
 @given(st.binary(max_size=300) | st.lists(st.sampled_from([data for _, data, _ in CASES]), max_size=4).map(b"\n".join))
