@@ -21,6 +21,7 @@ usage: sidecars COMMAND
   demo           show the suite on this machine, without containers (sidecars demo --help)
   demo app       only the application that writes the logs (sidecars demo app --help)
   demo git       only the git repository that gets a commit every few seconds (sidecars demo git --help)
+  demo web       only a web server of a folder (sidecars demo web --help)
   demo objects   what s3-shipper has put into the demo's bucket (sidecars demo objects --help)
 
   --version  --help
@@ -43,13 +44,16 @@ def main() -> None:
 
 
 def demo(arguments: Sequence[str]) -> None:
-    """`sidecars demo`, or one of its parts: `sidecars demo app`, `... git`, `... objects`. Never returns."""
+    """`sidecars demo`, or one of its parts, as `sidecars demo app`. Never returns."""
     if arguments[:1] == ["app"]:
         sys.argv[1:] = arguments[1:]
         program.main(_application, name="sidecars demo app", prefix="DEMO_APP_")
     if arguments[:1] == ["git"]:
         sys.argv[1:] = arguments[1:]
         program.main(_host, name="sidecars demo git", prefix="DEMO_GIT_", children=True)
+    if arguments[:1] == ["web"]:
+        sys.argv[1:] = arguments[1:]
+        program.main(_web, name="sidecars demo web", prefix="DEMO_WEB_")
     if arguments[:1] == ["objects"]:
         sys.argv[1:] = arguments[1:]
         program.main(_objects, name="sidecars demo objects", prefix="DEMO_OBJECTS_", one_shot=lambda _: True)
@@ -72,6 +76,13 @@ def _host() -> Parts:
     from sidecars.demo.settings import HostSettings
 
     return HostSettings, Host
+
+
+def _web() -> Parts:
+    from sidecars.demo.settings import WebSettings
+    from sidecars.demo.web import Web
+
+    return WebSettings, Web
 
 
 def _objects() -> Parts:

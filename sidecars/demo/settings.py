@@ -35,6 +35,14 @@ class HostSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True
     state_dir: NoState = "off"
 
 
+class WebSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Serve the files of a folder, read anew for each request."""
+
+    dir: Annotated[str, Help("The folder. It may be missing at first, and may be a symlink.", SHOW, metavar="DIR")]
+    listen: Annotated[Address, Help("Where to serve it, as host:port.", SHOW)] = Address("127.0.0.1:8080")
+    state_dir: NoState = "off"
+
+
 class Settings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Show the suite on this machine: an application that writes logs, and the sidecars at work on them."""
 

@@ -20,7 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 @pytest.fixture(scope="module")
 def ports():
     """Ports of this machine for the pages and S3, instead of those that a demo may hold."""
-    names = ("ADMIN_PORT", "ADAPTER_PORT", "SHIPPER_PORT", "S3_PORT")
+    names = ("ADMIN_PORT", "ADAPTER_PORT", "SHIPPER_PORT", "S3_PORT", "SYNCER_PORT", "WEB_PORT")
     with contextlib.ExitStack() as held:
         return {name: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for name in names}
 
@@ -75,8 +75,8 @@ def files_of(output):
 
 
 def test_the_status_pages_are_open_on_this_machine(up, ports):
-    for name, port in (("log-tailer", ports["ADMIN_PORT"]), ("s3-shipper", ports["SHIPPER_PORT"])):
-        assert json.loads(fetched(f"http://127.0.0.1:{port}/status"))["name"] == name
+    for name, port in (("log-tailer", "ADMIN_PORT"), ("s3-shipper", "SHIPPER_PORT"), ("git-syncer", "SYNCER_PORT")):
+        assert json.loads(fetched(f"http://127.0.0.1:{ports[port]}/status"))["name"] == name
 
 
 def test_the_page_of_the_logs_is_open_on_this_machine_and_has_records(up, ports):
@@ -87,6 +87,15 @@ def test_the_page_of_the_logs_is_open_on_this_machine_and_has_records(up, ports)
         assert time.monotonic() < deadline, up("logs", "--no-color", "log-adapter")
         time.sleep(0.2)
     assert "time" in records[0]
+
+
+def test_the_site_follows_the_commits_of_its_repository(up, ports):
+    deadline = time.monotonic() + 40
+    seen: set[bytes] = set()
+    while len(seen) < 2:
+        assert time.monotonic() < deadline, up("logs", "--no-color", "git-syncer", "git", "web")
+        time.sleep(0.2)
+        seen |= set(re.findall(rb"This is revision \d+", fetched(f"http://127.0.0.1:{ports['WEB_PORT']}/")))
 
 
 def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
