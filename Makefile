@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 bin := .venv/bin
 SEEDS := 100
 
-.PHONY: help demo test lint torture slow bench engine engine-stop browser images clean
+.PHONY: help demo test lint torture slow bench engine engine-stop tools images clean
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,7 +15,7 @@ help:  ## list these commands
 demo: .venv/demo  ## show the sidecars at work on this machine, without containers; Ctrl-C ends it
 	@exec $(bin)/sidecars demo
 
-test: lint  ## every test, in containers if an engine answers and in a browser if there is one (see engine, browser); under 15 minutes
+test: lint  ## every test, in containers, in a browser, over ssh where these are there (see engine, tools); under 15 minutes
 	@if images/engine where >/dev/null; then images/build; fi
 	$(bin)/python -m pytest tests/images tests/manifests
 	$(bin)/python -m pytest -n 4 --dist loadfile tests/servers tests/unit  # most of them wait, for clocks and processes
@@ -46,8 +46,8 @@ engine:  ## install and start a container engine, on Debian and as root
 engine-stop:  ## stop that engine
 	images/engine stop
 
-browser:  ## install chromium, with which log-adapter's page is tested, on Debian and as root
-	.ci/browser
+tools:  ## install what tests use beside Python: chromium, sshd, gpg; on Debian and as root
+	.ci/tools
 
 images:  ## build every image; BASE=... chooses the base
 	images/build

@@ -84,8 +84,8 @@ def said(message: str, **fields: Any) -> bytes:
 def browser() -> Iterator[Browser]:
     if not os.access(CHROMIUM, os.X_OK):
         if os.environ.get("CI") == "true":
-            pytest.fail("THE PAGE HAS NOT BEEN TESTED: there is no chromium; run `make browser` (Debian, as root)")
-        pytest.skip("THE PAGE HAS NOT BEEN TESTED: there is no chromium; run `make browser` (Debian, as root)")
+            pytest.fail("THE PAGE HAS NOT BEEN TESTED: there is no chromium; run `make tools` (Debian, as root)")
+        pytest.skip("THE PAGE HAS NOT BEEN TESTED: there is no chromium; run `make tools` (Debian, as root)")
     from playwright.sync_api import sync_playwright  # only here is a browser needed
 
     with sync_playwright() as playwright:
