@@ -35,6 +35,7 @@ class Link:
     def __init__(self, settings: Settings, root: str) -> None:
         self.path = place(settings, root)
         self._root = root
+        self._swept = False
 
     def target(self) -> str | None:
         """Give the absolute path of what is published; None where nothing is."""
@@ -55,7 +56,9 @@ class Link:
         return self.target() == os.path.join(self._root, ".worktrees", hash)
 
     def mend(self, worktree: str, hash: str) -> None:
-        """Put right what consumers may have changed, for a worktree that is published: nothing of a link."""
+        """Put right what a crash may have left beside the link of a worktree that is published."""
+        with contextlib.suppress(OSError):
+            self._sweep()
 
     def publish(self, worktree: str, hash: str) -> None:
         """Swap the link. Raises SidecarError."""
@@ -64,9 +67,7 @@ class Link:
             os.makedirs(directory, 0o775, exist_ok=True)
             if give_way(self.path, self._root, os.path.relpath(worktree, directory)):
                 return
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.islink(os.path.join(directory, _LEFT_BEHIND)):
-                    os.unlink(os.path.join(directory, _LEFT_BEHIND))
+            self._sweep()
             temporary = os.path.join(directory, f".{os.path.basename(self.path)}.{secrets.token_hex(4)}")
             os.symlink(os.path.relpath(worktree, directory), temporary)
             try:
@@ -77,3 +78,17 @@ class Link:
         except OSError as error:
             advice = "a directory is there; remove it, or use --publish=mirror" if os.path.isdir(self.path) else ""
             raise SidecarError(f"can't publish {self.path}: {error.strerror}; {advice}".rstrip("; ")) from error
+
+    def _sweep(self) -> None:
+        """Remove the names under which a killed git-sync, or a killed process of ours, was about to swap the link."""
+        if self._swept:
+            return
+        directory, name = os.path.split(self.path)
+        ours = re.compile(rf"\.{re.escape(name)}\.[0-9a-f]{{8}}")
+        for each in os.listdir(directory):
+            if each == _LEFT_BEHIND or ours.fullmatch(each):
+                path = os.path.join(directory, each)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.islink(path):
+                        os.unlink(path)
+        self._swept = True

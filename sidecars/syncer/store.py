@@ -57,9 +57,10 @@ class Store:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the root for this process, which prepare() takes for granted; raises disk.Locked."""
-        with self._explained():
-            self._root.make(self._root.own)
-        with disk.lock(self._root.own):
+        with contextlib.ExitStack() as holding:
+            with self._explained():
+                self._root.make(self._root.own)
+                holding.enter_context(disk.lock(self._root.own))
             yield
 
     def prepare(self, deadline: float | None = None) -> None:

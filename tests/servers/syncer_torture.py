@@ -1,4 +1,4 @@
-"""A repository that is committed to, rewritten and replaced, under a git-syncer that is killed: what is published is whole.
+"""A repository that is committed to, rewritten and replaced, under a git-syncer that is killed: all published is whole.
 
 python tests/servers/syncer_torture.py --seeds 100 --jobs 2     # a summary as a Markdown table on stdout
 python tests/servers/syncer_torture.py --seed 4711              # one of them again
@@ -37,6 +37,7 @@ MANY = 40  # files that are changed by each revision
 BIG = 150_000  # bytes that no compression makes fewer
 BRANCH = "refs/heads/main"
 MARKER = ".syncing"
+_ENOUGH = 3  # updates, after which a point that was not reached will not be
 # "EVENT FUNCTION" of syncer_crashing.py: before the first half in both modes, the second in a mirror.
 POINTS = (
     "git Git._started", "write lock", "mkdir make_directories", "write Root.write", "chmod Root.write",
@@ -49,9 +50,6 @@ MIRROR_POINTS = (
     "mkdir Mirror._appear", "write make", "write copy", "rename Tree._put", "rename Manifest.save", "write _write_all",
     "rename swap", "chmod Mirror._appear", "remove Tree.remove", "mkdir Tree.make", "rename _replace",
 )  # fmt: skip
-# What a revision can be read to be in the midst of a file: the reader's words for it.
-Looked = tuple[str, set[str]]
-
 
 # The repository
 
@@ -190,7 +188,6 @@ class Reader:
         ended = threading.Event()
         threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
         while not ended.is_set():
-            self.counts["looks"] += 1
             try:
                 self._look_at_mirror() if self.mode == "mirror" else self._look_at_link()
             except Torn as error:
@@ -216,9 +213,8 @@ class Reader:
                 raise Torn(f"{target}: {type(error).__name__}: {error}") from error
             self.counts["whole"] += 1
             self.seen.setdefault(hash, set()).update(numbers)
-            if len(numbers) != 1:
-                if not self._moved(folder, target):
-                    raise Torn(f"{target}: a mixture of {sorted(numbers)}")
+            if len(numbers) != 1 and not self._moved(folder, target):
+                raise Torn(f"{target}: a mixture of {sorted(numbers)}")
 
     def _opened(self) -> tuple[str, int | None]:
         """Where the link leads, and the directory there: the link is resolved once."""
@@ -229,6 +225,7 @@ class Reader:
             except FileNotFoundError:
                 if self.was_there:
                     raise Torn("the link is missing") from None
+                time.sleep(0.001)
                 return "", None
             self.was_there = True
             try:
@@ -254,6 +251,7 @@ class Reader:
         except FileNotFoundError:
             if self.was_there:
                 raise Torn("the mirror is missing") from None
+            time.sleep(0.001)
             return
         self.was_there = True
         with contextlib.ExitStack() as closing:
@@ -372,8 +370,9 @@ class Trial:
 class Torment:
     """The git-syncer of a trial: started with settings by chance, killed, started again."""
 
-    def __init__(self, trial: Trial, directory: Path, url: str, dice: random.Random) -> None:
-        self.trial, self.directory, self.url, self.dice = trial, directory, url, dice
+    def __init__(self, trial: Trial, directory: Path, url: str, numbers: dict[str, int], dice: random.Random) -> None:
+        self.trial, self.directory, self.url, self.numbers, self.dice = trial, directory, url, numbers, dice
+        self.started_at = 0
         self.root = directory / "root"
         self.link = self.root / "pub" / "app"
         self.log = directory / "log"
@@ -387,6 +386,7 @@ class Torment:
     def start(self, *, crash: bool = False, last: bool = False) -> None:
         """Start one; with a crash, it kills itself or is killed by a git that it starts."""
         self.killed_file.write_text("")
+        self.started_at = time.time_ns()
         self.from_here = self.log.stat().st_size if self.log.exists() else 0
         self.armed = crash
         command = [sys.executable, "-m", "sidecars.syncer"]
@@ -437,8 +437,8 @@ class Torment:
         }[when]  # fmt: skip
         path = self.directory / "git"
         path.write_text(
-            f"#!/bin/sh\nread n < {count}\nn=$((n+1))\necho $n > {count}\n[ $n = {number} ] || exec git \"$@\"\n"
-            f"echo \"{when} git $1\" >> {self.killed_file}\n{act}\n"
+            f'#!/bin/sh\nread n < {count}\nn=$((n+1))\necho $n > {count}\n[ $n = {number} ] || exec git "$@"\n'
+            f'echo "{when} git $1" >> {self.killed_file}\n{act}\n'
         )
         path.chmod(0o755)
         return str(path)
@@ -450,8 +450,9 @@ class Torment:
         while self.process.poll() is None and not any(line.get("msg") == "starting up" for line in self.said()):
             assert time.monotonic() < deadline, "it does not start"
             time.sleep(0.01)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience)
+        deadline = time.monotonic() + patience
+        while self.process.poll() is None and time.monotonic() < deadline and self._updates() < _ENOUGH:
+            time.sleep(0.01)
         if self.process.poll() is None:
             group = [] if self.dice.random() < 0.5 else psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
@@ -464,6 +465,9 @@ class Torment:
         else:
             self.trial.wrong.append(f"ended by itself with {self.process.returncode}")
         self.trial.killed += 1
+
+    def _updates(self) -> int:
+        return sum(line.get("msg") == "updated successfully" for line in self.said()) if self.armed else 0
 
     def published(self) -> str:
         """The hash that consumers find; empty while there is none."""
@@ -481,8 +485,6 @@ class Torment:
             number = int((self.link / "first").read_text())
             return next((hash for hash, each in self.numbers.items() if each == number), "")
         return ""
-
-    numbers: dict[str, int] = {}
 
     def said(self) -> list[dict[str, object]]:
         """What the present process has logged."""
@@ -506,10 +508,8 @@ class Torment:
 
     def _succeeded(self, touched: Path) -> bool:
         with contextlib.suppress(OSError):
-            return touched.stat().st_mtime_ns >= self._started_at
+            return touched.stat().st_mtime_ns >= self.started_at
         return False
-
-    _started_at = 0
 
     def end(self) -> None:
         """Leave nothing behind."""
@@ -536,8 +536,7 @@ def run(seed: int, *, rounds: int = 0, keep_files: bool = False) -> Trial:
         server = ending.enter_context(GitServer(directory / "origins"))
         ending.callback(weather.calm.set)
         server.answer = weather.answer
-        torment = Torment(trial, directory, server.address("app.git"), dice)
-        torment.numbers = writer.numbers
+        torment = Torment(trial, directory, server.address("app.git"), writer.numbers, dice)
         ending.callback(torment.end)
         try:
             with _writing(writer, dice):
@@ -568,7 +567,7 @@ def _reading(trial: Trial, torment: Torment, writer: Writer) -> Iterator[None]:
         out, _ = reader.communicate(timeout=60)
         told = json.loads(out)
         trial.wrong += told["wrong"]
-        trial.counts, trial.looks = told["counts"], told["counts"].get("looks", 0)
+        trial.counts, trial.looks = told["counts"], told["counts"].get("whole", 0)
         trial.revisions = len(told["seen"])
         for hash, numbers in told["seen"].items():
             if numbers != [str(writer.numbers.get(hash))]:
@@ -602,12 +601,11 @@ def _calm(writer: Writer, weather: Weather) -> Iterator[str]:
 def _play(torment: Torment, writer: Writer, weather: Weather, dice: random.Random) -> None:
     """Crash, sometimes twice; the next sync must succeed; then kill at any time."""
     torment.start(crash=True)
-    torment.kill(dice.uniform(0.5, 5.0))
+    torment.kill(dice.uniform(3.0, 8.0))
     if dice.random() < 0.3:
         torment.start(crash=True)
-        torment.kill(dice.uniform(0.5, 2.0))
+        torment.kill(dice.uniform(1.0, 5.0))
     with _calm(writer, weather) as hash:
-        torment._started_at = time.time_ns()
         torment.start()
         torment.reach(hash)
     torment.kill(dice.uniform(0.0, 1.2))
@@ -616,7 +614,6 @@ def _play(torment: Torment, writer: Writer, weather: Weather, dice: random.Rando
 def _finish(torment: Torment, writer: Writer, weather: Weather) -> None:
     """Let it come to the end, with everything removed that is replaced."""
     with _calm(writer, weather) as hash:
-        torment._started_at = time.time_ns()
         torment.start(last=True)
         assert torment.process
         code = torment.process.wait(PATIENCE)
@@ -650,8 +647,8 @@ _ROOT = {".git", ".worktrees", ".git-syncer", "pub", "touched"}
 def summary(trials: list[Trial]) -> str:
     """Give a Markdown table, and the sentences that count."""
     rows = [
-        "| published as | remote | seeds | commits | starts | kills | of them at a named point | looks | revisions read "
-        "| removed under the reader | exchanged under it | wrong | litter | failed seeds |",
+        "| published as | remote | seeds | commits | starts | kills | of them at a named point | whole looks "
+        "| revisions read | removed under the reader | exchanged under it | wrong | litter | failed seeds |",
         "| --- " * 14 + "|",
     ]
     for mode in ("link", "mirror"):
@@ -675,7 +672,7 @@ def summary(trials: list[Trial]) -> str:
     never = sorted({*POINTS, *MIRROR_POINTS} - set(points))
     rows += ["", "Points never reached: " + (", ".join(never) or "none") + "."]
     looks, wrong = sum(trial.looks for trial in trials), sum(len(trial.wrong) for trial in trials)
-    rows += ["", f"{looks:,} looks, {sum(trial.killed for trial in trials):,} kills, {wrong} wrong"]
+    rows += ["", f"{looks:,} looks at what is whole, {sum(trial.killed for trial in trials):,} kills, {wrong} wrong"]
     return "\n".join(rows)
 
 

@@ -82,6 +82,18 @@ def test_what_an_earlier_git_sync_left_behind_does_not_stop_it(tmp_path: Path) -
     assert sorted(os.listdir(tmp_path)) == [".worktrees", "site.git"]
 
 
+@pytest.mark.parametrize("how", ["publish", "mend"])
+def test_what_a_crash_left_beside_the_link_is_removed_by_the_next_process_and_nothing_else(
+    tmp_path: Path, how: str
+) -> None:
+    link(tmp_path).publish(worktree(tmp_path, ONE), ONE)
+    (tmp_path / ".site.git.0123abcd").symlink_to(f".worktrees/{TWO}")
+    (tmp_path / ".site.git.89abcdef").write_text("no link of ours")
+    (tmp_path / ".other.0123abcd").symlink_to("elsewhere")
+    getattr(link(tmp_path), how)(str(tmp_path / ".worktrees" / ONE), ONE)
+    assert sorted(os.listdir(tmp_path)) == [".other.0123abcd", ".site.git.89abcdef", ".worktrees", "site.git"]
+
+
 @pytest.mark.parametrize("target", [None, "rev-1234", ".worktrees", f"old/{ONE}x"])
 def test_what_is_no_revision_is_not_current(tmp_path: Path, target: str | None) -> None:
     if target:
