@@ -302,11 +302,11 @@ class Keeper:
         if self.hooks.pre_publish is not None:
             self.hooks.pre_publish.send(hash, worktree)
         before = self._publisher.target()
+        if current and current != hash:
+            self._store.retire(current)  # before: a crash in between must not make it look old to the next clean-up
         await self._in_thread(lambda: self._publisher.publish(worktree, hash))
         if before:
             await self._in_thread(lambda: self._store.discard(before))
-        if current and current != hash:
-            self._store.retire(current)
         self._tell(hash)
         await self._record(hash, began, why, deadline)
         self._events.info(0, "updated successfully", ref=self.settings.ref, remote=hash)
