@@ -34,8 +34,8 @@ class Settings(Common, frozen=True, kw_only=True):
     git-syncer --config /etc/git-syncer.yaml
     git-syncer healthcheck [livez|readyz|startupz|healthz]
 
-    What git-sync has too is read as git-sync reads it: an older variable wins over a newer one, an empty variable counts
-    as given, and paths in GITSYNC_SSH_KEY_FILE are separated by colons.
+    What git-sync has too is read as git-sync reads it: an older variable wins over a newer one, an empty variable
+    counts as given, and paths in GITSYNC_SSH_KEY_FILE are separated by colons.
     """
 
     name: Annotated[

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ import psutil
 import pytest
 
 from tests.servers.git_server import Executable, Gitlink, GitServer, Reply, Repository, Symlink
+from tests.servers.process import as_root
 from tests.servers.syncing import Place, Syncer, local, script, tagged
 from tests.unit.core.running import free_port
 
@@ -335,6 +337,17 @@ def test_a_missing_ref_is_a_failure_and_the_error_file_says_so(place: Place) -> 
     assert not (place.root / "error").exists()
 
 
+def test_another_hash_after_a_restart_is_synced_whether_it_was_there_or_not(place: Place) -> None:
+    first = place.origin.commit({"file": "one"})
+    second = place.origin.commit({"file": "two"})
+    place.once(f"--ref={second}", "--depth=0")
+    place.once(f"--ref={first}")
+    assert (place.hash, place.text()) == (first, "one")
+    third = place.origin.commit({"file": "three"})
+    place.once(f"--ref={third}")
+    assert (place.hash, place.text()) == (third, "three")
+
+
 @pytest.mark.parametrize("ref", ["0" * 40, "f" * 40])
 def test_a_hash_that_is_nowhere_is_a_failure(ref: str, place: Place) -> None:
     place.origin.commit({"file": "one"})
@@ -503,6 +516,18 @@ def test_submodules_are_the_default_and_may_be_added_moved_and_removed(server: G
     assert place.files() == {"file", ".gitmodules", "sub/b"}
     place.until_published(syncer, top.commit({".gitmodules": None, "sub": None}))
     assert place.files() == {"file"}
+
+
+def test_submodules_at_file_urls_need_what_git_wants_for_them(place: Place) -> None:
+    inner = local(place.directory / "origin" / "inner")
+    modules = '[submodule "sub"]\n\tpath = sub\n\turl = ../inner\n'
+    place.origin.commit({".gitmodules": modules, "sub": Gitlink(inner.commit({"inner": "one"}))})
+    place.once(code=1)
+    assert "transport 'file' not allowed" in place.error()["Err"]
+    syncer = place.follow("--git-config=protocol.file.allow:always")
+    assert place.text("sub/inner") == "one"
+    place.until_published(syncer, place.origin.commit({"sub": Gitlink(inner.commit({"inner": "two"}))}))
+    assert place.text("sub/inner") == "two"
 
 
 def test_the_depth_is_that_of_submodules_too(server: GitServer, place: Place) -> None:
@@ -947,6 +972,26 @@ def test_stray_worktrees_are_removed(place: Place) -> None:
     assert os.listdir(place.root / ".worktrees") == [place.hash]
 
 
+def test_stray_worktrees_are_removed_while_it_runs(place: Place) -> None:
+    place.origin.commit({"file": "one"})
+    syncer = place.follow()
+    (place.root / ".worktrees" / "stray").mkdir()
+    (place.root / ".worktrees" / "stray" / "file").write_text("x")
+    (place.root / ".worktrees" / "file").write_text("x")
+    syncer.until(lambda: os.listdir(place.root / ".worktrees") == [place.hash])
+
+
+def test_a_start_after_kill_9_goes_on_and_runs_the_hooks(place: Place) -> None:
+    hash = place.origin.commit({"file": "one"})
+    out = place.directory / "out"
+    hook = script(place.directory / "hook", f"echo $GITSYNC_HASH >>{out}")
+    for times in (1, 2):
+        syncer = place.follow(f"--exechook-command={hook}")
+        syncer.until(lambda times=times: out.exists() and out.read_text() == f"{hash}\n" * times)
+        syncer.process.kill()
+        syncer.wait()
+
+
 # Cleaning up
 
 
@@ -964,6 +1009,14 @@ def test_a_replaced_worktree_is_kept_for_its_timeout(place: Place) -> None:
     os.utime(place.root / ".worktrees" / first, (1, 1))
     place.once("--stale-worktree-timeout=1h")
     assert set(os.listdir(place.root / ".worktrees")) == {second, third}
+
+
+def test_a_replaced_worktree_goes_when_its_time_is_over_though_nothing_changes(place: Place) -> None:
+    first = place.origin.commit({"file": "one"})
+    syncer = place.follow("--stale-worktree-timeout=1s")
+    place.until_published(syncer, place.origin.commit({"file": "two"}))
+    assert (place.root / ".worktrees" / first / "file").read_text() == "one"
+    syncer.until(lambda: os.listdir(place.root / ".worktrees") == [place.hash])
 
 
 def wrapper(place: Place) -> tuple[str, Path]:
@@ -1017,6 +1070,17 @@ def test_a_signal_cuts_the_wait_short(place: Place) -> None:
         place.until_published(syncer, hash)
         syncer.process.terminate()
         assert syncer.wait() == 0
+
+
+def test_commits_that_come_while_it_is_paused_are_skipped(place: Place) -> None:
+    place.origin.commit({"file": "one"})
+    syncer = place.follow()
+    syncer.send(signal.SIGSTOP)
+    for text in ("two", "three", "four"):
+        last = place.origin.commit({"file": text})
+    syncer.send(signal.SIGCONT)
+    place.until_published(syncer, last)
+    assert history(place) == 1
 
 
 def test_sigterm_ends_it_with_0_and_what_is_published_stays(place: Place) -> None:
@@ -1173,9 +1237,34 @@ def test_the_group_may_write_when_asked_for(place: Place) -> None:
     found = modes(place)
     worktree = f".worktrees/{place.hash}"
     assert (found[f"{worktree}/file"], found[f"{worktree}/dir/run"], found[worktree]) == (0o664, 0o775, 0o775)
-    read_only = [".git/objects"]
-    assert [path for path, mode in found.items() if not mode & 0o020 and not path.startswith(tuple(read_only))] == []
+    # Git's own objects are read-only for everybody; their directories are not.
+    closed = [path for path, mode in found.items() if not mode & 0o020]
+    assert [path for path in closed if not path.startswith(".git/objects/") or (place.root / path).is_dir()] == []
     assert place.root.stat().st_mode & 0o020
+
+
+@as_root
+def test_another_user_of_the_group_goes_on_in_a_root_that_the_group_may_write() -> None:
+    with tempfile.TemporaryDirectory(prefix="git-syncer") as folder:
+        os.chmod(folder, 0o777)
+        place = Place(Path(folder))
+        os.chmod(place.home, 0o777)
+        place.origin.commit({"file": "one", "dir/run": Executable("#!/bin/sh\n")})
+        try:
+            for user, text in ((41001, "two"), (41002, "three"), (41001, "four")):
+                place.origin.commit({"file": text})
+                syncer = Syncer(
+                    "--one-time", "--group-write", f"--repo=file://{place.origin.path}", f"--root={place.root}",
+                    "--link=link", environ={"HOME": str(place.home), "GITSYNC_GIT_CONFIG": "safe.directory:*"},
+                    under=("setpriv", f"--reuid={user}", "--regid=41000", "--clear-groups", "--"),
+                )  # fmt: skip
+                place.running.append(syncer)
+                assert syncer.ended()[0] == 0, syncer.log
+                assert place.text() == text
+                assert os.listdir(place.root / ".worktrees") == [place.hash]
+        finally:
+            for syncer in place.running:
+                syncer.__exit__()
 
 
 def test_others_may_read_and_the_group_may_not_write_by_default(place: Place) -> None:
