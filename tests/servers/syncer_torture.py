@@ -206,7 +206,7 @@ class Reader:
             closing.callback(os.close, folder)
             hash = os.path.basename(target)
             try:
-                numbers = self._numbers(folder, whole=True)
+                numbers = self._numbers(folder, checkout=True)
             except (OSError, Torn) as error:
                 if self._moved(folder, target):
                     return
@@ -260,7 +260,7 @@ class Reader:
                 # Each revision changes this file, so a sync that falls between these two stats is noticed.
                 before = self._stamp(folder)
                 marked = self._marked(folder)
-                numbers = self._numbers(folder, whole=False)
+                numbers = self._numbers(folder, checkout=False)
                 marked = self._marked(folder) or marked
                 settled = not marked and before == self._stamp(folder)
             except FileNotFoundError as error:
@@ -272,6 +272,7 @@ class Reader:
                 self.counts["marked"] += 1
                 return
             self.counts["whole"] += 1
+            self.seen.setdefault("", set()).update(numbers)
             if len(numbers) != 1:
                 raise Torn(f"not marked, and a mixture of {sorted(numbers)}")
 
@@ -288,7 +289,7 @@ class Reader:
             return False
         return True
 
-    def _numbers(self, folder: int, *, whole: bool) -> set[str]:
+    def _numbers(self, folder: int, *, checkout: bool) -> set[str]:
         """Every number that a file tells; raises Torn for a file that is none of any revision, OSError."""
         numbers = {self._number(folder, name) for name in ("first", "z/last", "big")}
         if not os.stat("run", dir_fd=folder).st_mode & stat.S_IXUSR:
@@ -298,14 +299,13 @@ class Reader:
         for name, text in SAME.items():
             if self._read(folder, name) != str(text).encode():
                 raise Torn(f"{name} has changed")
-        if whole:
-            only = os.open("only", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
-            try:
-                numbers |= set(os.listdir(only))
-            finally:
-                os.close(only)
-            if not self._read(folder, ".git").startswith(b"gitdir: "):
-                raise Torn(".git is not what it is")
+        only = os.open("only", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+        try:
+            numbers |= set(os.listdir(only))
+        finally:
+            os.close(only)
+        if checkout and not self._read(folder, ".git").startswith(b"gitdir: "):
+            raise Torn(".git is not what it is")
         return numbers
 
     def _many(self, folder: int) -> set[str]:
@@ -379,7 +379,7 @@ class Torment:
         self.killed_file = directory / "killed"
         self.process: subprocess.Popen[bytes] | None = None
         self.from_here = 0
-        self.armed = False
+        self.armed = self.sparse = False
         (directory / "home").mkdir()
         (directory / "sparse").write_text("/*\n!/many/\n")
 
@@ -415,7 +415,8 @@ class Torment:
             "submodules": pick(("recursive", "off")), "sync-timeout": "60s" if calm else pick(("700ms", "2s", "60s")),
             "group-write": pick(("true", "false", "false", "false")),
         }  # fmt: skip
-        if self.trial.sparse == "always" or (self.trial.sparse == "varies" and pick((True, False))):
+        self.sparse = self.trial.sparse == "always" or (self.trial.sparse == "varies" and pick((True, False)))
+        if self.sparse:
             flags["sparse-checkout-file"] = self.directory / "sparse"
         if pick((True, *[False] * 7)):
             flags["filter"] = "blob:none"
@@ -568,7 +569,7 @@ def _reading(trial: Trial, torment: Torment, writer: Writer) -> Iterator[None]:
         told = json.loads(out)
         trial.wrong += told["wrong"]
         trial.counts, trial.looks = told["counts"], told["counts"].get("whole", 0)
-        trial.revisions = len(told["seen"])
+        trial.revisions = len(told["seen"].pop("", told["seen"]))
         for hash, numbers in told["seen"].items():
             if numbers != [str(writer.numbers.get(hash))]:
                 trial.wrong.append(f"{hash} is {writer.numbers.get(hash)}, and was read as {numbers}")
@@ -628,6 +629,14 @@ def _litter(torment: Torment) -> list[str]:
     found += [f"{name} in the root" for name in os.listdir(root) if name not in _ROOT]
     found += [name for name in os.listdir(root / "pub") if name != "app"]
     found += [f"own {name}" for name in os.listdir(root / ".git-syncer") if name.split(".json")[0] not in own]
+    number = int((torment.link / "first").read_text())
+    wanted = {name for name in (*tree_of(number, None), *SAME) if not (torment.sparse and name.startswith("many/"))}
+    there = {
+        os.path.relpath(os.path.join(base, name), torment.link)
+        for base, _, names in os.walk(f"{torment.link}/")
+        for name in names
+    }
+    found += [f"published {name}" for name in there ^ wanted if name != ".git"]
     worktrees = os.listdir(root / ".worktrees")
     known = os.listdir(root / ".git" / "worktrees")
     if len(worktrees) != 1 or known != worktrees:
