@@ -18,6 +18,8 @@ KUSTOMIZE = ("Kustomization", "Component")
 SIDECARS = ("log-tailer", "s3-shipper", "log-adapter", "git-syncer")
 # What the manifests with s3-shipper are applied together with: a server, and the Secret with its keys.
 S3_SERVER = ROOT / "shipper" / "s3-server.yaml"
+# And those with git-syncer: a git host.
+GIT_SERVER = ROOT / "syncer" / "git-server.yaml"
 
 
 @dataclass(frozen=True)

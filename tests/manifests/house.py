@@ -12,10 +12,12 @@ from typing import Any
 
 import sidecars.adapter.settings
 import sidecars.shipper.settings
+import sidecars.syncer.settings
 import sidecars.tailer.settings
 from sidecars import __version__
 from sidecars.core.settings import load
 from sidecars.shipper.__main__ import program_words
+from sidecars.syncer import words
 from tests.manifests.documents import Container, Document, containers, placed
 
 # Pod Security "restricted" lets a pod have these kinds of volume.
@@ -43,6 +45,8 @@ class Sidecar:
     port: int
     resident: int
     most: int
+    user: int = 65532
+    image: tuple[tuple[str, str], ...] = ()  # the variables that its image sets
 
 
 SIDECARS = {
@@ -52,6 +56,16 @@ SIDECARS = {
     ),
     "log-adapter": Sidecar(
         sidecars.adapter.settings.Settings, "sidecars.adapter", "ADAPTER_", 9102, 50 << 20, 85 << 20
+    ),
+    "git-syncer": Sidecar(
+        sidecars.syncer.settings.Settings,
+        "sidecars.syncer",
+        "GITSYNC_",
+        9104,
+        42 << 20,
+        128 << 20,
+        user=65533,
+        image=(("GITSYNC_ROOT", "/git"),),
     ),
 }
 
@@ -117,26 +131,61 @@ def _restricted(container: Container) -> Iterator[str]:
 
 
 def sidecar_rules(container: Container, resources: list[Document]) -> Iterator[str]:
-    """Rules for a log sidecar beside an application."""
+    """Rules for a sidecar beside an application."""
     sidecar = SIDECARS[container.sidecar or ""]
+    settings = settings_of(container, resources)
+    if not _once(settings):
+        yield from _probes(container, sidecar)
+    if container.effective("runAsUser") != sidecar.user:
+        yield f"does not run as user {sidecar.user}"
+    amounts = container.spec.get("resources", {})
+    if quantity(amounts.get("requests", {}).get("memory", "0")) < sidecar.resident:
+        yield "its memory request is below what it was measured to need"
+    if quantity(amounts.get("limits", {}).get("memory", "0")) < sidecar.most:
+        yield "its memory limit is below what it was measured to need at most"
+    if settings.grace > container.pod.get("terminationGracePeriodSeconds", 30) - 2:
+        yield f"its grace of {settings.grace:g} s leaves no time within the pod's"
+    yield from _published(container, settings) if container.sidecar == "git-syncer" else _followed(container, settings)
+
+
+def _once(settings: Any) -> bool:
+    """It is an init container, which ends before anything could ask how it does."""
+    return bool(getattr(settings, "one_time", False))
+
+
+def _probes(container: Container, sidecar: Sidecar) -> Iterator[str]:
     if "readinessProbe" in container.spec:
         yield "has a readinessProbe, which would take the application out of its Service"
     for probe, path in (("startupProbe", "/startupz"), ("livenessProbe", "/livez")):
         get = container.spec.get(probe, {}).get("httpGet", {})
         if get.get("path") != path or _number(container, get.get("port")) != sidecar.port:
             yield f"its {probe} does not get {path} on the admin port {sidecar.port}"
-    if container.effective("runAsUser") != 65532:
-        yield "does not run as user 65532"
-    amounts = container.spec.get("resources", {})
-    if quantity(amounts.get("requests", {}).get("memory", "0")) < sidecar.resident:
-        yield "its memory request is below what it was measured to need"
-    if quantity(amounts.get("limits", {}).get("memory", "0")) < sidecar.most:
-        yield "its memory limit is below what it was measured to need at most"
-    settings = settings_of(container, resources)
+
+
+def _followed(container: Container, settings: Any) -> Iterator[str]:
+    """Rules for a sidecar that follows what the application writes."""
     yield from _mounts(container, settings)
     yield from _times(container, settings)
     if container.sidecar == "s3-shipper":
         yield from _backlog(container, settings)
+
+
+def _published(container: Container, settings: Any) -> Iterator[str]:
+    """Rules for a sidecar that writes what the application reads."""
+    mounts = {mount["mountPath"]: mount for mount in container.spec.get("volumeMounts", [])}
+    for path in (settings.root, "/tmp"):
+        if path not in mounts or mounts[path].get("readOnly"):
+            yield f"has no volume to write to on {path}"
+    volume = mounts.get(settings.root, {}).get("name")
+    others = [other for other in containers(container.pod) if other.name != container.name]
+    readers = [mount for other in others for mount in other.spec.get("volumeMounts", []) if mount["name"] == volume]
+    if not readers:
+        yield "shares no volume with a container that reads it"
+    for mount in readers:
+        if "subPath" in mount:
+            yield "what it publishes is mounted by a subPath, which stays the revision that it was first"
+        if not mount.get("readOnly"):
+            yield "another container may write to what it publishes"
 
 
 def settings_of(container: Container, resources: list[Document]) -> Any:
@@ -144,10 +193,12 @@ def settings_of(container: Container, resources: list[Document]) -> Any:
     sidecar = SIDECARS[container.sidecar or ""]
     with tempfile.TemporaryDirectory() as folder:
         arguments, variables = placed(container, resources, folder)
-        words = program_words(arguments, variables.pop("FLUENTD_ARGS", ""))
+        if container.sidecar == "git-syncer":
+            return words.load(arguments, dict(sidecar.image) | variables).repositories[0]
+        argv = program_words(arguments, variables.pop("FLUENTD_ARGS", ""))
         with process_environment(variables):
             return load(
-                sidecar.settings, prog=container.sidecar or "", prefix=sidecar.prefix, argv=words, environ=variables
+                sidecar.settings, prog=container.sidecar or "", prefix=sidecar.prefix, argv=argv, environ=variables
             )
 
 
@@ -195,8 +246,6 @@ def _only_files(container: Container, mount: Document) -> bool:
 
 def _times(container: Container, settings: Any) -> Iterator[str]:
     end = container.pod.get("terminationGracePeriodSeconds", 30)
-    if settings.grace > end - 2:
-        yield f"its grace of {settings.grace:g} s leaves no time within the pod's {end} s"
     if not container.native and not end / 2 <= settings.quiet <= settings.grace - 5:
         yield f"its quiet of {settings.quiet:g} s does not fit a second container with a grace of {settings.grace:g} s"
     if container.native and settings.quiet > 2:

@@ -14,28 +14,32 @@ from typing import Any
 import yaml
 
 from sidecars import __version__
-from tests.manifests.documents import S3_SERVER, Document, containers, documents, pod_spec, pods
+from tests.manifests.documents import GIT_SERVER, S3_SERVER, Document, containers, documents, pod_spec, pods
 
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
 
-TAILER, DEBUG, SHIPPER, ADAPTER, DEMO, S3 = (
+TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, DEMO, S3 = (
     f"sidecars/log-tailer:{__version__}",
     f"sidecars/log-tailer:{__version__}-debug",
     f"sidecars/s3-shipper:{__version__}",
     f"sidecars/log-adapter:{__version__}",
+    f"sidecars/git-syncer:{__version__}",
     f"sidecars/demo:{__version__}",
     f"sidecars/s3-server:{__version__}",
 )
-IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, DEMO, S3}
+IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, DEMO, S3}
 
 # What stands in for applications of others, which come from a registry: an image of ours and what changes with it.
 STAND_INS: dict[str, Document] = {
     "alpine:3.22": {"image": DEBUG},
+    "apache/airflow:3.1.0": {"image": DEMO, "args": ["web", "--dir=/git/repo/dags"]},
     "busybox:1.37": {"image": DEBUG},
     "motoserver/moto:5.2.5": {"image": S3},
     "nginxinc/nginx-unprivileged:1.28": {"image": DEMO, "args": ["app", "--dir=/var/log/nginx"]},
 }
+# The servers that manifests are tried with, by the sidecar that needs one: their file, and their address there.
+SERVERS = {"s3-shipper": (S3_SERVER, "s3:5000"), "git-syncer": (GIT_SERVER, "git:9418")}
 # A classic pod's sidecar waits so long for a last line that tests would do little else.
 QUIET = "--quiet=3s"
 
@@ -46,12 +50,16 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     - A native sidecar becomes a second container: podman waits for ever for it to end, as for an init container.
     - A Job becomes its pod, and so does a StatefulSet, with an emptyDir for each claim.
     - A Secret becomes a ConfigMap, since podman mounts no Secret.
-    - The S3 server moves into the pod, since that has no network, and is at 127.0.0.1.
+    - The S3 server and the git host move into the pod, since that has no network, and are at 127.0.0.1.
+    - An init container of git-syncer becomes a second container, or it would wait for that host.
     - A long --quiet is shortened.
     - Probes go, since podman runs none by itself; ports too, since the pod has no network; and variables from fields
       that podman does not know.
     """
-    document = json.loads(json.dumps(document).replace("http://s3:5000", "http://127.0.0.1:5000"))
+    text = json.dumps(document)
+    for _, address in SERVERS.values():
+        text = text.replace(f"http://{address}", f"http://127.0.0.1:{address.partition(':')[2]}")
+    document = json.loads(text)
     lost: list[str] = []
     if document["kind"] == "Secret":
         return _config_map(document, lost), lost
@@ -88,9 +96,8 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
     if pod.get("restartPolicy", "Always") != "Never":
         lost.append("restarts: a container that fails must be seen")
         pod["restartPolicy"] = "Never"
-    if any(one.sidecar == "s3-shipper" for one in containers(pod)):
-        lost.append("the Service s3: its server runs in the pod itself")
-        _add_s3(pod)
+    for name in [name for name in SERVERS if any(one.sidecar == name for one in containers(pod))]:
+        _add_server(pod, name, lost)
     _unsidecar(pod, lost)
     for volume in pod.get("volumes", []):
         if secret := volume.pop("secret", None):
@@ -99,8 +106,10 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
         _simplify(container, lost)
 
 
-def _add_s3(pod: Document) -> None:
-    (server,) = pods(documents(S3_SERVER))
+def _add_server(pod: Document, sidecar: str, lost: list[str]) -> None:
+    file, address = SERVERS[sidecar]
+    lost.append(f"the Service {address.partition(':')[0]}: its server runs in the pod itself")
+    (server,) = pods(documents(file))
     pod["containers"] += server["containers"]
     pod["volumes"] = pod.get("volumes", []) + server["volumes"]
 
@@ -111,9 +120,12 @@ def _unsidecar(pod: Document, lost: list[str]) -> None:
     for container in native:
         del container["restartPolicy"]
         lost.append(f"{container['name']}: the native sidecar's order; it runs as a second container")
-    if rest := [container for container in init if container not in native]:
+    once = [container for container in init if container not in native and container["name"] == "git-syncer"]
+    for container in once:
+        lost.append(f"{container['name']}: the init container's order; it runs as a second container")
+    if rest := [container for container in init if container not in native + once]:
         pod["initContainers"] = rest
-    pod["containers"] += native
+    pod["containers"] += native + once
 
 
 def _simplify(container: Document, lost: list[str]) -> None:

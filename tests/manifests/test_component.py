@@ -42,7 +42,7 @@ def test_what_comes_out_is_valid_and_keeps_the_house_rules(folder: Path, tmp_pat
     assert added
     for container in added:
         assert container.native
-        accept(house.SIDECARS[str(container.sidecar)].module, *documents.placed(container, found, str(tmp_path)))
+        accept(str(container.sidecar), *documents.placed(container, found, str(tmp_path)))
 
 
 def test_the_overlay_has_the_last_word_on_settings() -> None:
@@ -60,6 +60,9 @@ def test_the_overlay_has_the_last_word_on_settings() -> None:
     variables = documents.environment(shipper, found)
     assert variables["SHIPPER_PATHS"] == "/logs/*.log"
     assert variables["SHIPPER_BUCKET"] == "logs"
+    (syncer,) = documents.sidecars(found, "git-syncer")
+    variables = documents.environment(syncer, found)
+    assert (variables["GITSYNC_LINK"], variables["GITSYNC_REF"]) == ("current", "main")
 
 
 def test_without_the_configmap_that_names_the_bucket_no_pod_starts() -> None:

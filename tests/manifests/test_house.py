@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,29 +34,33 @@ def test_the_program_accepts_its_arguments(path: Path, tmp_path: Path) -> None:
     for pod in documents.pods(found):
         for container in documents.containers(pod):
             if container.sidecar:
-                accept(house.SIDECARS[container.sidecar].module, *documents.placed(container, found, str(tmp_path)))
+                accept(container.sidecar, *documents.placed(container, found, str(tmp_path)))
 
 
-def accept(module: str, arguments: list[str], variables: dict[str, str]) -> None:
+# git-sync's old names are taken; what they are called today is said of each.
+OLD_NAME = re.compile(r"\$GITSYNC_\w+ is overridden by .*\n|\$GIT_SYNC_\w+ is deprecated: use .*\n")
+
+
+def accept(name: str, arguments: list[str], variables: dict[str, str]) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", module, *arguments, "--check-config"],
-        env={"PATH": os.environ["PATH"], **variables},
+        [sys.executable, "-m", house.SIDECARS[name].module, *arguments, "--check-config"],
+        env={"PATH": os.environ["PATH"], **dict(house.SIDECARS[name].image), **variables},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert said.returncode == 0, said.stderr
-    assert not said.stderr, said.stderr
+    assert not OLD_NAME.sub("", said.stderr), said.stderr
 
 
 def test_an_argument_that_does_not_exist_is_not_accepted() -> None:
     with pytest.raises(AssertionError, match="--lable"):
-        accept("sidecars.tailer", ["/logs/*.log", "--lable=name"], {})
+        accept("log-tailer", ["/logs/*.log", "--lable=name"], {})
 
 
 def test_a_variable_that_does_not_exist_is_not_accepted() -> None:
     with pytest.raises(AssertionError, match="TAILER_PATH"):
-        accept("sidecars.tailer", ["/logs/*.log"], {"TAILER_PATH": "/logs"})
+        accept("log-tailer", ["/logs/*.log"], {"TAILER_PATH": "/logs"})
 
 
 def sidecar(pod: Document) -> Document:
@@ -127,4 +132,24 @@ def test_a_broken_rule_of_the_shipper_is_found(word: str) -> None:
     found = documents.documents(ROOT / "shipper" / "native-sidecar.yaml")
     (pod,) = documents.pods(found)
     SHIPPER_MISTAKES[word](pod)
+    assert any(word in text for text in house.complaints(pod, found))
+
+
+# And for one that writes what others read.
+SYNCER_MISTAKES: dict[str, Callable[[Document], object]] = {
+    "admin port 9104": lambda pod: sidecar(pod)["startupProbe"]["httpGet"].update(port=9101),
+    "user 65533": lambda pod: pod["securityContext"].update(runAsUser=65532),
+    "write to on /tmp": lambda pod: sidecar(pod)["volumeMounts"].pop(1),
+    "write to on /git": lambda pod: sidecar(pod)["volumeMounts"][0].update(readOnly=True),
+    "reads it": lambda pod: app(pod).pop("volumeMounts"),
+    "subPath": lambda pod: app(pod)["volumeMounts"][0].update(subPath="shop"),
+    "may write": lambda pod: app(pod)["volumeMounts"][0].pop("readOnly"),
+}
+
+
+@pytest.mark.parametrize("word", SYNCER_MISTAKES)
+def test_a_broken_rule_of_the_syncer_is_found(word: str) -> None:
+    found = documents.documents(ROOT / "syncer" / "native-sidecar.yaml")
+    (pod,) = documents.pods(found)
+    SYNCER_MISTAKES[word](pod)
     assert any(word in text for text in house.complaints(pod, found))

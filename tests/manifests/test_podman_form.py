@@ -80,6 +80,16 @@ def test_the_s3_server_is_in_the_pod_of_a_shipper() -> None:
     assert "s3-shipper: --quiet=20s; --quiet=3s stands in for it" in lost
 
 
+def test_the_git_host_is_in_the_pod_of_a_syncer_that_is_no_init_container_there() -> None:
+    (document,) = documents.documents(ROOT / "syncer" / "init-container.yaml")
+    form, lost = podman_form(document)
+    pod = form["spec"]["template"]["spec"]
+    assert "initContainers" not in pod
+    assert [one["name"] for one in pod["containers"]] == ["web", "git", "git-syncer"]
+    assert "--repo=http://127.0.0.1:9418/shop.git" in pod["containers"][2]["args"]
+    assert "git-syncer: the init container's order; it runs as a second container" in lost
+
+
 def test_a_config_map_stays_as_it_is() -> None:
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"A": "1"}}
     assert podman_form(settings) == (settings, [])

@@ -43,13 +43,24 @@ KEYS = {
     "shipper/statefulset.yaml": rf"payments/{DATED}",
     "components/example": rf"example/{DATED}",
 }
+
+# What the application of each manifest reads, and a part of it.
+REVISION = r"This is revision \d+"
+READ = {
+    "syncer/native-sidecar.yaml": ("/git/shop/site/index.html", REVISION),
+    "syncer/pod.yaml": ("/git/shop/site/index.html", REVISION),
+    "syncer/init-container.yaml": ("/git/shop/site/index.html", REVISION),
+    "syncer/dag-folder.yaml": ("/git/repo/dags/orders.py", r"orders copied, by revision \d+"),
+    "gallery/8-git-sync.yaml": ("/git/shop.git/site/index.html", REVISION),
+    "components/example": ("/git/current/site/index.html", REVISION),
+}
 FLUENTD = "gallery/7-fluentd-s3.yaml"
 
 Found = list[Document]
 
 
 def manifests() -> dict[str, Path]:
-    """Every manifest with one of our sidecars; each needs its line in LINES, RECORDS or KEYS."""
+    """Every manifest with one of our sidecars; each needs its line in LINES, RECORDS, KEYS or READ."""
     overlays = [path.parent for path in documents.kustomizations() if "resources" in documents.documents(path)[0]]
     paths = [path for path in documents.plain() if documents.sidecars(documents.documents(path))]
     return {str(path.relative_to(ROOT)): path for path in [*paths, *overlays]}
@@ -80,19 +91,25 @@ class Running:
             names = tuple(f"-{one.name}" for one in everything if wanted(one))
             return [key for full, key in ids.items() if full.endswith(names)]
 
-        (self._native,) = {one.native for one in everything if one.sidecar == sidecar}
+        (one,) = [one for one in everything if one.sidecar == sidecar]
+        self._native = one.native
+        self._once = "--one-time" in one.spec.get("args", ())
         (self.sidecar,) = of(lambda one: one.sidecar == sidecar)
         (self.application,) = of(lambda one: one.sidecar is None)
         self._others = of(lambda one: one.sidecar not in (None, sidecar))
         self.s3 = next((key for full, key in ids.items() if full.endswith("-s3")), "")
 
+    def reads(self, path: str) -> str:
+        """What the application finds in a file; nothing as long as it is not there."""
+        return self._podman("exec", self.application, "python", "-c", READ_FILE, path)
+
     def end(self) -> None:
         """Send SIGTERM as the kubelet does: a native sidecar gets it only after the application has ended."""
-        first, last = [self.application, *self._others], [self.sidecar]
+        first, last = [self.application, *self._others], [] if self._once else [self.sidecar]
         for together in (first, last) if self._native else (first + last,):
             # Not `podman stop`: it sends a second SIGTERM once the first container is gone; Kubernetes does not.
             self._podman("kill", "--signal", "TERM", *together)
-            self._podman("wait", *together)
+            self._podman("wait", *together, *([self.sidecar] if self._once else []))
 
     def exit_codes(self) -> set[int]:
         ended = [self.application, *self._others, self.sidecar]
@@ -108,7 +125,7 @@ class Running:
 
 
 def test_every_manifest_says_what_its_sidecars_do() -> None:
-    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, FLUENTD}
+    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, FLUENTD}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -118,6 +135,8 @@ def test_its_tailer_shows_the_lines_of_the_application(name: str, podman: Podman
         follow(podman, Running(podman, name, ids, "log-tailer").sidecar) as log,
     ):
         log.wait_for(LINES[name])
+        if name in READ:  # a pod for one more reader would take as long again
+            assert found(Running(podman, name, ids, "git-syncer"), *READ[name])
 
 
 @pytest.mark.parametrize("name", [name for name in LINES if name.startswith("tailer/")])
@@ -163,6 +182,31 @@ def test_its_adapter_gives_a_record_for_each_line_and_ends_well(
 
 # Asks as `curl` would, which no image has.
 GET = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+READ_FILE = "import os, sys; path = sys.argv[1]; print(open(path).read() if os.path.exists(path) else '')"
+
+
+@pytest.mark.parametrize("name", [name for name in READ if name not in LINES])
+def test_its_application_reads_what_is_published_and_the_pod_ends_well(
+    name: str, podman: Podman, lost: dict[str, list[str]]
+) -> None:
+    path, pattern = READ[name]
+    with podman.playing(played(name, lost)) as ids:
+        running = Running(podman, name, ids, "git-syncer")
+        seen = {found(running, path, pattern)}
+        if name == "syncer/native-sidecar.yaml":
+            # Each commit comes to the application while it runs.
+            wait_until(lambda: len(seen | {found(running, path, pattern)}) > 1)
+        running.end()
+        assert running.exit_codes() == {0}, said(podman, running.sidecar)
+
+
+def found(running: Running, path: str, pattern: str) -> str:
+    """The part of a file that the application is to read, once it is there."""
+    parts: list[str] = []
+    wait_until(lambda: bool(parts.extend(re.findall(pattern, running.reads(path))) or parts))
+    return parts[0]
 
 
 @pytest.mark.parametrize("name", KEYS)
