@@ -307,7 +307,7 @@ class Keeper:
         await self._in_thread(lambda: self._publisher.publish(worktree, hash))
         if before:
             await self._in_thread(lambda: self._store.discard(before))
-        self._tell(hash)
+        self._tell(hash, time.time())
         await self._record(hash, began, why, deadline)
         self._events.info(0, "updated successfully", ref=self.settings.ref, remote=hash)
         return Outcome(hash, changed=True)
@@ -326,9 +326,9 @@ class Keeper:
             await self._in_thread(lambda: self.pin.clear("the revision cannot be fetched"))
         return hash
 
-    def _tell(self, hash: str) -> None:
+    def _tell(self, hash: str, changed_at: float | None = None) -> None:
         self.published = hash
-        self._measures.published(hash, self.settings.ref)
+        self._measures.published(hash, self.settings.ref, changed_at)
 
     async def _record(self, hash: str, began: float, why: str, deadline: float) -> None:
         """Remember what was published: what cannot be remembered stops nothing."""

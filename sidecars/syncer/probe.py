@@ -26,7 +26,8 @@ _FOREIGN = (
 _FOREIGN_KEYS = re.compile(r"(?i)\b(?:http|https|url|credential|core|protocol|include|includeif|remote)\.")
 _LONGEST = 4 << 20
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_AGENT = f"git-syncer/{__version__}"
+# Some hosts and proxies tell git's requests from a browser's by these four letters; dulwich and go-git have them too.
+_AGENT = f"git/git-syncer-{__version__}"
 
 
 class NotAnswered(Exception):  # noqa: N818
