@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
@@ -21,14 +19,10 @@ from sidecars.adapter.pipeline import TOGETHER, Pipeline
 from sidecars.adapter.reading import Formats, records_of
 from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import Segment, Unparsed
-from sidecars.core.errors import SidecarError, WrongSettings
-from sidecars.core.follow import absent
-from sidecars.core.follow.checkpoint import JsonStore
-from sidecars.core.follow.follower import Follower, follow
-from sidecars.core.follow.identity import printable
+from sidecars.core.errors import SidecarError
+from sidecars.core.follow.followers import Followers, watch_health
 from sidecars.core.follow.lane import Options, Source
 from sidecars.core.log import log
-from sidecars.core.metrics import oldest_undelivered
 from sidecars.core.service import Lifecycle
 
 if TYPE_CHECKING:
@@ -38,8 +32,6 @@ if TYPE_CHECKING:
 
 # What is kept of the grace for flushing last lines and the last checkpoint, should the files never be quiet.
 _RESERVE_SECONDS = 1.0
-# The status page shows so many of the files that are furthest behind.
-_SHOWN = 50
 
 
 class Output(Protocol):
@@ -85,17 +77,17 @@ class Adapter:
         self._specs = deliver.read_outputs(settings)
         self._inputs = inputs.split(path for source in settings.every_source() for path in source.paths)
         self._sources = self._files_to_follow()
-        self._followers: dict[str, Follower] = {}
         self._workers: dict[str, Workers] = {}
         self._queue: Queue | None = None
         self._taking: inputs.Inputs | None = None
-        self._options = Options(
+        options = Options(
             rotate_wait=settings.rotate_wait,
             record_timeout=settings.multiline_timeout,
             poll_interval=settings.poll_interval,
             watch=settings.watch == "auto" and not settings.once,
             once=settings.once,
         )
+        self._followers = Followers("adapter", self._sources, options)
 
     def _files_to_follow(self) -> tuple[Source, ...]:
         followed = []
@@ -117,16 +109,15 @@ class Adapter:
         """Deliver until the drain has ended, or the inputs have."""
         # Each batch makes thousands of tuples, none of which refers to itself: to look through them costs a twentieth.
         gc.set_threshold(100_000, 20, 20)
-        self._check_state(life.state_dir)
-        oldest_undelivered.set_function(lambda: max((f.oldest_seconds for f in self._followers.values()), default=0.0))
+        self._followers.check_state(life.state_dir)
         work = self._outputs(life)
         async with contextlib.AsyncExitStack() as stack:
             await self._open(work, life, stack)
-            log.info("watching", paths=len(self._any_paths()), outputs=[output.name for output in work])
+            log.info("watching", paths=len(self._followers.paths), outputs=[output.name for output in work])
             life.health.started()
             await self._deliver(work, life)
         if self._settings.once:
-            absent.complain(self._sources, [path for each in self._followers.values() for path in each.unreadable])
+            self._followers.complain_of_missing()
 
     def _outputs(self, life: Lifecycle) -> list[Output]:
         """Make the outputs. One of them, stdout where it is one, shows what it reads to those who count."""
@@ -161,7 +152,7 @@ class Adapter:
 
     def _intake(self, name: str, number: int) -> Intake | Ahead:
         """Give one output's view of what is read; with workers, these are given it ahead."""
-        intake = Intake(self._followers.get(name), self._queue.reader(number) if self._queue else None)
+        intake = Intake(self._followers.of(name), self._queue.reader(number) if self._queue else None)
         if name not in self._workers:
             return intake
         from sidecars.adapter.workers import Ahead  # only who has them pays for it
@@ -184,10 +175,10 @@ class Adapter:
             addresses = await self._taking.open()
             if addresses:
                 log.info("taking syslog", addresses=addresses)
-        for output in work:
-            if self._sources:
-                following = follow(self._sources, self._options, store=_store(life, output), output=output.name)
-                self._followers[output.name] = await stack.enter_async_context(following)
+        await stack.enter_async_context(self._followers)
+        for output in work if self._sources else ():
+            keeps = output.name != Observer.name
+            await self._followers.begin(output.name, life.state_dir if keeps else None)
         if self._settings.listen is not None and not self._settings.once:
             await self._open_web(stack)
 
@@ -199,7 +190,7 @@ class Adapter:
             self._settings,
             self._formats.of,
             self._shaping,
-            lambda: list(self._any_paths()),
+            lambda: list(self._followers.paths),
             recent=queue,
             post=(lambda data: queue.offer("post", data)) if queue and self._settings.post else None,
             health=self._checks.result if self._checks else None,
@@ -207,11 +198,9 @@ class Adapter:
         log.info("serving", addresses=await web.open())
         stack.push_async_callback(web.close)
 
-    def _any_paths(self) -> Sequence[str]:
-        return next(iter(self._followers.values())).paths if self._followers else ()
-
     async def _deliver(self, work: Sequence[Output], life: Lifecycle) -> None:
-        beside = [asyncio.create_task(each) for each in (self._drain(life), self._watch_health(life))]
+        watching = watch_health(lambda: self._followers.unreadable, life.health)
+        beside = [asyncio.create_task(each) for each in (self._drain(life), watching)]
         if self._checks is not None:
             beside.append(asyncio.create_task(self._checks.run()))
         intakes = [self._intake(output.name, number) for number, output in enumerate(work)]
@@ -248,58 +237,20 @@ class Adapter:
         self._end_after(0.0)
 
     def _end_after(self, quiet: float) -> None:
-        for follower in self._followers.values():
-            follower.drain(quiet)
+        self._followers.drain(quiet)
         if self._taking is not None:
             self._taking.drain(quiet)
 
-    async def _watch_health(self, life: Lifecycle) -> None:
-        while True:
-            unreadable = [path for follower in self._followers.values() for path in follower.unreadable]
-            if unreadable:
-                more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-                life.health.failing("files", f"cannot read {printable(unreadable[0])}{more}")
-            else:
-                life.health.working("files")
-            await asyncio.sleep(1.0)
-
-    def _check_state(self, directory: str | None) -> None:
-        if directory and any(source.patterns.matches(os.path.join(directory, "x.json")) for source in self._sources):
-            raise WrongSettings(
-                f"--state-dir {directory} lies where the paths to read find it; choose a directory outside of them"
-            )
-
     def undelivered(self) -> str | None:
-        """Say how many bytes of which file did not reach which output."""
-        texts = []
-        for name, follower in self._followers.items():
-            lag, behind = follower.lag_bytes, follower.furthest_behind(2)
-            if lag and name != Observer.name:
-                more = " and more" if len(behind) > 1 and behind[1]["lag_bytes"] else ""
-                texts.append(f"{lag} bytes of {printable(behind[0]['path'])}{more} not delivered to {name}")
+        """Say how many bytes of which file did not reach which output, and how many others are lost."""
+        texts = self._followers.undelivered(aside=Observer.name)
         if self._queue is not None and self._queue.undelivered:
             texts.append(f"{self._queue.undelivered} bytes of what has no file behind it are lost")
         return "; ".join(texts) or None
 
     def status(self) -> dict[str, object]:
         """Give numbers and rows for the status page."""
-        followers = self._followers.items()
-        outputs = [
-            {
-                "output": name,
-                "delivered_bytes_total": follower.delivered_bytes,
-                "lag_bytes": follower.lag_bytes,
-                "oldest_undelivered_seconds": round(follower.oldest_seconds, 1),
-            }
-            for name, follower in followers
-        ]
-        files = [{"output": name, **row} for name, follower in followers for row in follower.furthest_behind(_SHOWN)]
-        numbers = {
-            "delivered_bytes_total": sum(follower.delivered_bytes for _, follower in followers),
-            "lag_bytes": sum(follower.lag_bytes for _, follower in followers),
-            "paths": len(self._any_paths()),
-        }
-        return {"numbers": numbers, "tables": {"outputs": outputs, "files": files}}
+        return self._followers.status()
 
 
 def _checks(settings: Settings) -> Checks | None:
@@ -308,9 +259,3 @@ def _checks(settings: Settings) -> Checks | None:
     from sidecars.adapter.healthchecks import Checks  # only who has some pays for it
 
     return Checks(settings)
-
-
-def _store(life: Lifecycle, output: Output) -> JsonStore | None:
-    if life.state_dir is None or output.name == Observer.name:
-        return None
-    return JsonStore(os.path.join(life.state_dir, f"adapter-{re.sub(r'[^A-Za-z0-9.-]+', '_', output.name)}.json"))

@@ -13,6 +13,7 @@ from sidecars.core.follow import absent
 from sidecars.core.follow.file import Batch
 from sidecars.core.follow.find import Patterns
 from sidecars.core.follow.follower import Follower, follow
+from sidecars.core.follow.followers import watch_health
 from sidecars.core.follow.identity import printable
 from sidecars.core.follow.join import Lines, records
 from sidecars.core.follow.lane import Options, Source
@@ -133,7 +134,7 @@ class Shipper:
             beside = [
                 asyncio.create_task(self._record(spool, follower)),
                 asyncio.create_task(self._drain(spool, follower, uploads, life)),
-                asyncio.create_task(self._watch_files(follower, life)),
+                asyncio.create_task(watch_health(lambda: follower.unreadable, life.health)),
             ]
             try:
                 async for batch in follower:
@@ -249,15 +250,6 @@ class Shipper:
         remaining = life.remaining()
         await asyncio.sleep(max(0.0, remaining - min(_RESERVE_SECONDS, remaining * _RESERVE_SHARE)))
         follower.drain(0.0)
-
-    async def _watch_files(self, follower: Follower, life: Lifecycle) -> None:
-        while True:
-            if follower.unreadable:
-                more = f" and {len(follower.unreadable) - 1} more" if len(follower.unreadable) > 1 else ""
-                life.health.failing("files", f"cannot read {printable(follower.unreadable[0])}{more}")
-            else:
-                life.health.working("files")
-            await asyncio.sleep(1.0)
 
     # What is left, and how it does
 

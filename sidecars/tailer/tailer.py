@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from sidecars.core.errors import SidecarError, WrongSettings
-from sidecars.core.follow import absent
-from sidecars.core.follow.checkpoint import JsonStore
+from sidecars.core.errors import SidecarError
 from sidecars.core.follow.file import Batch
-from sidecars.core.follow.follower import Follower, follow
-from sidecars.core.follow.identity import printable
+from sidecars.core.follow.follower import Follower
+from sidecars.core.follow.followers import Followers, watch_health
 from sidecars.core.follow.join import records
 from sidecars.core.follow.lane import Options, Source
 from sidecars.core.health import Health
 from sidecars.core.log import log
-from sidecars.core.metrics import oldest_undelivered
 from sidecars.core.service import Lifecycle
 from sidecars.core.stdout import Stdout
 from sidecars.tailer import metrics, outputs, sweeper
@@ -28,8 +22,6 @@ from sidecars.tailer.settings import Settings
 
 # What is kept of the grace for flushing last lines and the last checkpoint, should the files never be quiet.
 _RESERVE_SECONDS = 1.0
-# The status page shows so many of the files that are furthest behind.
-_SHOWN = 50
 
 
 class Output(Protocol):
@@ -52,8 +44,7 @@ class Tailer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sources = _sources(settings)
-        self._followers: dict[str, Follower] = {}
-        self._options = Options(
+        options = Options(
             rotate_wait=settings.rotate_wait,
             partial_timeout=settings.partial_timeout,
             record_timeout=settings.multiline_timeout,
@@ -63,35 +54,33 @@ class Tailer:
             keep_rotated=settings.remove_rotated_after is not None,
             rate_limit=settings.rate_limit,
         )
+        self._followers = Followers("tailer", self._sources, options)
         if settings.remove_rotated_after is not None:
             sweeper.check_writable([path for source in self._sources for path in source.patterns.directories()])
 
     async def run(self, life: Lifecycle) -> None:
         """Deliver until the drain has ended, or with --once until the end of the files."""
-        self._check_state(life.state_dir)
-        oldest_undelivered.set_function(lambda: max((f.oldest_seconds for f in self._followers.values()), default=0.0))
-        async with contextlib.AsyncExitStack() as stack:
+        self._followers.check_state(life.state_dir)
+        async with self._followers:
             work = _outputs(self._settings, life.health)
             for output in work:
-                following = follow(self._sources, self._options, store=_store(life, output), output=output.name)
-                self._followers[output.name] = await stack.enter_async_context(following)
-            log.info("watching", paths=len(self._any_paths()), outputs=[output.name for output in work])
+                await self._followers.begin(output.name, life.state_dir)
+            log.info("watching", paths=len(self._followers.paths), outputs=[output.name for output in work])
             life.health.started()
             await self._deliver(work, life)
-        self._complain_of_missing()
-
-    def _any_paths(self) -> Sequence[str]:
-        return next(iter(self._followers.values())).paths
+        if self._settings.once:
+            self._followers.complain_of_missing()
 
     async def _deliver(self, work: Sequence[Output], life: Lifecycle) -> None:
-        beside = [asyncio.create_task(self._drain(life)), asyncio.create_task(self._watch_health(life))]
+        watching = watch_health(lambda: self._followers.unreadable, life.health)
+        beside = [asyncio.create_task(each) for each in (self._drain(life), watching)]
         after = self._settings.remove_rotated_after
         if after is not None:
-            beside.append(asyncio.create_task(sweeper.sweep(list(self._followers.values()), after)))
+            beside.append(asyncio.create_task(sweeper.sweep(list(self._followers), after)))
         try:
             async with asyncio.TaskGroup() as tasks:
-                for output in work:
-                    tasks.create_task(output.deliver(self._followers[output.name]))
+                for output, follower in zip(work, self._followers, strict=True):
+                    tasks.create_task(output.deliver(follower))
         except* SidecarError as group:
             raise group.exceptions[0] from None
         finally:
@@ -100,62 +89,17 @@ class Tailer:
 
     async def _drain(self, life: Lifecycle) -> None:
         await life.drain.wait()
-        for follower in self._followers.values():
-            follower.drain(self._settings.quiet)
+        self._followers.drain(self._settings.quiet)
         await asyncio.sleep(max(0.0, life.remaining() - _RESERVE_SECONDS))
-        for follower in self._followers.values():
-            follower.drain(0.0)
-
-    async def _watch_health(self, life: Lifecycle) -> None:
-        while True:
-            unreadable = [path for follower in self._followers.values() for path in follower.unreadable]
-            if unreadable:
-                more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-                life.health.failing("files", f"cannot read {printable(unreadable[0])}{more}")
-            else:
-                life.health.working("files")
-            await asyncio.sleep(1.0)
-
-    def _check_state(self, directory: str | None) -> None:
-        if directory and any(source.patterns.matches(os.path.join(directory, "x.json")) for source in self._sources):
-            raise WrongSettings(
-                f"--state-dir {directory} lies where the paths to read find it; choose a directory outside of them"
-            )
-
-    def _complain_of_missing(self) -> None:
-        if not self._settings.once:
-            return
-        absent.complain(self._sources, [path for each in self._followers.values() for path in each.unreadable])
+        self._followers.drain(0.0)
 
     def undelivered(self) -> str | None:
         """Say how many bytes of which file did not reach which output."""
-        texts = []
-        for name, follower in self._followers.items():
-            lag, behind = follower.lag_bytes, follower.furthest_behind(2)
-            if lag:
-                more = " and more" if len(behind) > 1 and behind[1]["lag_bytes"] else ""
-                texts.append(f"{lag} bytes of {printable(behind[0]['path'])}{more} not delivered to {name}")
-        return "; ".join(texts) or None
+        return "; ".join(self._followers.undelivered()) or None
 
     def status(self) -> dict[str, object]:
         """Give numbers and rows for the status page."""
-        followers = self._followers.items()
-        outputs = [
-            {
-                "output": name,
-                "delivered_bytes_total": follower.delivered_bytes,
-                "lag_bytes": follower.lag_bytes,
-                "oldest_undelivered_seconds": round(follower.oldest_seconds, 1),
-            }
-            for name, follower in followers
-        ]
-        files = [{"output": name, **row} for name, follower in followers for row in follower.furthest_behind(_SHOWN)]
-        numbers = {
-            "delivered_bytes_total": sum(follower.delivered_bytes for _, follower in followers),
-            "lag_bytes": sum(follower.lag_bytes for _, follower in followers),
-            "paths": max((len(follower.paths) for _, follower in followers), default=0),
-        }
-        return {"numbers": numbers, "tables": {"outputs": outputs, "files": files}}
+        return self._followers.status()
 
 
 def _sources(settings: Settings) -> tuple[Source, ...]:
@@ -203,9 +147,3 @@ def _delivered(name: str) -> Callable[[Batch], None]:
         batches.inc()
 
     return count
-
-
-def _store(life: Lifecycle, output: Output) -> JsonStore | None:
-    if life.state_dir is None:
-        return None
-    return JsonStore(os.path.join(life.state_dir, f"tailer-{re.sub(r'[^A-Za-z0-9.-]+', '_', output.name)}.json"))
