@@ -8,10 +8,10 @@ from typing import Literal
 from sidecars.adapter.formats import access, applications, plain, programs, servers, syslog
 from sidecars.adapter.formats.columnar import Choice, Columnar, Row
 from sidecars.adapter.formats.containers import Cri, Docker
-from sidecars.adapter.formats.delimited import Delimited, Ltsv, W3c
+from sidecars.adapter.formats.delimited import Delimited, W3c, ltsv
 from sidecars.adapter.formats.fields import expanded
 from sidecars.adapter.formats.json_lines import JsonLines
-from sidecars.adapter.formats.logfmt import Logfmt
+from sidecars.adapter.formats.logfmt import logfmt
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.table import Format, Record
 
@@ -58,12 +58,12 @@ MADE: dict[str, Callable[[str, Times, frozenset[str]], Format]] = {
     "caddy": _json(programs.caddy),
     "mongodb": _json(programs.mongodb),
     "traefik-json": _json(programs.traefik),
-    "logfmt": lambda name, times, absent: Logfmt(times),
+    "logfmt": lambda name, times, absent: logfmt(times),
     "cri": lambda name, times, absent: Cri(times),
     "docker": lambda name, times, absent: Docker(times),
     "csv": lambda name, times, absent: Delimited(name, times),
     "tsv": lambda name, times, absent: Delimited(name, times),
-    "ltsv": lambda name, times, absent: Ltsv(times),
+    "ltsv": lambda name, times, absent: ltsv(times),
     "w3c": lambda name, times, absent: W3c(name),
     "iis": lambda name, times, absent: W3c(name),
 }

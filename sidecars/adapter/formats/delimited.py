@@ -9,7 +9,7 @@ from datetime import UTC
 from sidecars.adapter.formats.canonical import Canonical
 from sidecars.adapter.formats.columnar import cleaned, ended
 from sidecars.adapter.formats.fields import typed
-from sidecars.adapter.formats.logfmt import of_lines
+from sidecars.adapter.formats.lines import LineByLine, of_lines
 from sidecars.adapter.formats.times import Times
 from sidecars.adapter.table import Record, Segment
 
@@ -88,38 +88,21 @@ class Delimited:
         return self._canonical({name: typed(cell) for name, cell in zip(names, cells, strict=True) if cell})
 
 
-class Ltsv:
-    """Labeled tab-separated values: http://ltsv.org."""
+def ltsv(times: Times) -> LineByLine:
+    """Make the format of labeled tab-separated values: http://ltsv.org."""
+    canonical = Canonical(times)
 
-    name = "ltsv"
-    parts: str | None = None
-    continuation: bytes | None = None
-
-    def __init__(self, times: Times) -> None:
-        self._canonical = Canonical(times)
-
-    def context(self, data: bytes, before: object) -> object:
-        """Give none."""
-        return None
-
-    def parse(self, data: bytes, context: object = None) -> list[Segment]:
-        """Read lines."""
-        data = ended(data)
-        if not data:
-            return []
-        return of_lines(
-            [self._record(_text(line)) for line in cleaned(data)[:-1].split(b"\n")], _split(data), self.name
-        )
-
-    def _record(self, text: str) -> Record | None:
+    def read(line: bytes) -> Record | None:
         record: Record = {}
-        for cell in text.split("\t"):
+        for cell in _text(line).split("\t"):
             label, colon, value = cell.partition(":")
             if not colon or not label:
                 return None
             if value not in ("", "-"):
                 record[_LTSV.get(label, label)] = typed(value)
-        return self._canonical(record)
+        return canonical(record)
+
+    return LineByLine("ltsv", read)
 
 
 def _split(data: bytes) -> Sequence[bytes]:
