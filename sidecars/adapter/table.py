@@ -94,15 +94,27 @@ class Json:
     `absent` names the fields that none of the objects has, among those that the format was asked about: what adds one
     of these may put it into the text. `seen` is what was read of each object, where that was done: each has a time, a
     level and a message then, and its `level`, `method` and `status` are there to be counted, None where it has none.
+    `parts` is the data split at each BETWEEN, where that was done.
     """
 
-    __slots__ = ("absent", "count", "data", "seen")
+    # What stands between two objects that begin and end with their lines.
+    BETWEEN = b"}\n{"
 
-    def __init__(self, data: bytes, count: int, absent: frozenset[str], seen: Sequence[Any] | None = None) -> None:
+    __slots__ = ("absent", "count", "data", "parts", "seen")
+
+    def __init__(
+        self,
+        data: bytes,
+        count: int,
+        absent: frozenset[str],
+        seen: Sequence[Any] | None = None,
+        parts: list[bytes] | None = None,
+    ) -> None:
         self.data = data
         self.count = count
         self.absent = absent
         self.seen = seen
+        self.parts = parts
 
     @property
     def lines(self) -> Sequence[bytes]:

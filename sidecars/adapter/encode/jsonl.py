@@ -12,7 +12,6 @@ from sidecars.adapter.settings import Settings
 from sidecars.adapter.table import Field, Json, Segment, Table
 
 _EMPTY_OBJECT = re.compile(rb"\{[ \t\r]*\}[ \t\r]*\n")
-_TRAILING = re.compile(rb"(?<=\})[ \t\r]++\n")
 
 
 class Encoder:
@@ -67,23 +66,22 @@ class Encoder:
         always, otherwise = self._shaping.added(origin)
         if not all(name in segment.absent or _nowhere(name, segment.data) for name in self._shaping.names):
             return None
-        data = segment.data if segment.data.endswith(b"\n") or not segment.data else segment.data + b"\n"
         added = always | otherwise
         if not added:
-            return data
+            return segment.data if segment.data.endswith(b"\n") or not segment.data else segment.data + b"\n"
         # What was seen of each has its time, level and message.
-        if segment.seen is None and _EMPTY_OBJECT.search(data):
+        if segment.seen is None and _EMPTY_OBJECT.search(segment.data):
             return None
-        return _spliced(data, segment.count, dumps(added)[1:])
+        return _spliced(segment, dumps(added)[1:])
 
 
-def _spliced(data: bytes, count: int, added: bytes) -> bytes | None:
-    """Put members, with the brace after them, in the place of each line's last brace; None where a line has none."""
+def _spliced(segment: Json, added: bytes) -> bytes | None:
+    """Put members, with the brace after them, in the place of each object's last brace; None if one ends no line."""
     # Splitting and joining is twice as fast here as replacing.
-    lines = data.split(b"}\n")
-    if len(lines) != count + 1:
-        lines = _TRAILING.sub(b"\n", data).split(b"}\n")
-    return (b",%b\n" % added).join(lines) if len(lines) == count + 1 and not lines[-1] else None
+    parts = segment.data.split(Json.BETWEEN) if segment.parts is None else segment.parts
+    if len(parts) != segment.count or not segment.data.startswith(b"{") or not segment.data.endswith(b"}\n"):
+        return None
+    return (b",%b\n{" % added).join([*parts[:-1], b"%b,%b\n" % (parts[-1][:-2], added)])
 
 
 def _nowhere(name: str, data: bytes) -> bool:
