@@ -114,7 +114,7 @@ def test_a_file_that_changes_its_format_is_looked_at_again(adapt, logs):
         file.write("".join(f'{{"level":"info","message":"{number}"}}\n' for number in range(30)))
     adapter.until(lambda: len(adapter.records()) == 60)
     assert [record["message"] for record in adapter.records()[30:]] == [str(number) for number in range(30)]
-    assert [event["format"] for event in adapter.said("format found")] == ["nginx", "json"]
+    adapter.until(lambda: [event["format"] for event in adapter.said("format found")] == ["nginx", "json"])
 
 
 def test_columns_of_a_header_hold_after_a_restart(adapt, logs, tmp_path):
