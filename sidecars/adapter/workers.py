@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import pickle
 import queue
 import struct
@@ -22,6 +23,8 @@ from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
 
 _LENGTH = struct.Struct("<Q")
+# A portion, or what was made of it, in a few pieces: each more is a switch from one process to the other and back.
+_PIPE_BYTES = 1 << 20
 
 
 class Job(NamedTuple):
@@ -57,6 +60,9 @@ class _Child:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):  # the kernel lends an unprivileged user so much, and no more
+                fcntl.fcntl(_pipe(pipe), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         send(_pipe(process.stdin), self._setup)
         return process
 
