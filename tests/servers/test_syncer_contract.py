@@ -337,6 +337,21 @@ def test_a_missing_ref_is_a_failure_and_the_error_file_says_so(place: Place) -> 
     assert not (place.root / "error").exists()
 
 
+def test_with_a_hash_hooks_are_still_tried_again_and_the_endpoint_answers(place: Place) -> None:
+    hash = place.origin.commit({"file": "one"})
+    out, good = place.directory / "out", place.directory / "good"
+    hook = script(place.directory / "hook", f"test -e {good} && echo $GITSYNC_HASH >{out}")
+    port = free_port()
+    syncer = place.follow(
+        f"--ref={hash}", f"--exechook-command={hook}", "--exechook-backoff=1s", f"--http-bind=127.0.0.1:{port}"
+    )
+    syncer.wait_for("ref appears to be a git hash, no further sync needed")
+    syncer.wait_for("hook failed")
+    good.touch()
+    syncer.until(lambda: out.exists() and out.read_text() == f"{hash}\n")
+    assert ask(port) == (200, "")
+
+
 def test_another_hash_after_a_restart_is_synced_whether_it_was_there_or_not(place: Place) -> None:
     first = place.origin.commit({"file": "one"})
     second = place.origin.commit({"file": "two"})
@@ -866,6 +881,20 @@ def test_a_server_that_answers_with_errors_is_one(server: GitServer, place: Plac
     broken.clear()
     syncer.until(place.link.exists)
     syncer.until(lambda: not (place.root / "error").exists())
+
+
+def test_a_cookie_file_that_is_not_there_ends_it(place: Place) -> None:
+    if not os.path.exists("/etc/git-secret/cookie_file"):
+        place.origin.commit({"file": "one"})
+        assert place.start("--cookie-file", "--max-failures=-1").ended()[0] == 1
+
+
+def test_an_error_of_a_hook_is_in_the_error_file_until_the_next_good_pass(place: Place) -> None:
+    place.origin.commit({"file": "one"})
+    syncer = place.follow("--exechook-command=/bin/false", "--exechook-backoff=1h", "--period=500ms")
+    syncer.wait_for("hook failed")
+    syncer.until(lambda: not (place.root / "error").exists())
+    assert len(syncer.said("hook failed")) == 1
 
 
 def test_a_git_that_is_not_there_ends_it(place: Place) -> None:
