@@ -77,6 +77,16 @@ def _config_map(secret: Document, lost: list[str]) -> Document:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": secret["stringData"]}
 
 
+def _stand_in(secret: Document, lost: list[str]) -> Document:
+    """The volume in the place of a Secret's; podman starts no pod whose ConfigMap is missing, even if it may be."""
+    name = secret["secretName"]
+    there = [one["metadata"]["name"] for one in documents(S3_SERVER) if one["kind"] == "Secret"]
+    if name in there or not secret.get("optional"):
+        return {"configMap": {"name": _of_secret(name)}}
+    lost.append(f"the Secret {name}, which may be missing: an empty volume stands in for it")
+    return {"emptyDir": {}}
+
+
 def _of_secret(name: str) -> str:
     """The name of the ConfigMap that stands for a Secret, beside one of the same name."""
     return f"secret-{name}"
@@ -101,7 +111,7 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
     _unsidecar(pod, lost)
     for volume in pod.get("volumes", []):
         if secret := volume.pop("secret", None):
-            volume["configMap"] = {"name": _of_secret(secret["secretName"])}
+            volume.update(_stand_in(secret, lost))
     for container in pod["containers"]:
         _simplify(container, lost)
 
