@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given as given_by
+from hypothesis import strategies as st
 
 from sidecars.core.declaration import declared
 from sidecars.core.errors import SidecarError, WrongSettings
@@ -345,6 +348,27 @@ def test_a_command_line_that_cannot_be_read(argv: list[str], message: str) -> No
     text = refused(WrongWords, *argv)
     assert text.startswith(message)
     assert "hunter2" not in text
+
+
+ANYTHING = ["", "0", "-1", "x", "10s", "0x", "true", "[1]", '{"url": 1}', "nan", "9" * 30, "-5s", "\udcff", "é", "http://[",
+            "https://a:b@[::1", "'", "1e400", "SIGHUP", "${X}", "09", "--", "-v="]  # fmt: skip
+
+
+@given_by(st.data())
+def test_whatever_is_given_it_is_settings_or_an_error_that_is_told(data: st.DataObject) -> None:
+    flags = [each.flag for each in declared(Settings, PREFIX) if each.flag] + [f"--{name}" for name in legacy.FLAGS]
+    odd = ["-v", "-x", "--", "--=", "---", "--=x", "-", "-=", "-v=", "-h5", "--config"]
+    names = sorted({*legacy.VARIABLES, *(old for each in legacy.VARIABLES.values() for old in each)})
+    words_ = st.sampled_from([*flags, *odd, *ANYTHING])
+    argv = data.draw(
+        st.lists(
+            st.one_of(words_, st.tuples(st.sampled_from(flags), st.sampled_from(ANYTHING)).map("=".join)), max_size=5
+        )
+    )
+    environ = data.draw(st.dictionaries(st.sampled_from(names), st.sampled_from(ANYTHING), max_size=2))
+    with contextlib.suppress(SidecarError):
+        words.asked(argv)
+        load(*argv, **environ)
 
 
 QUESTIONS = [
