@@ -43,8 +43,8 @@ POINTS = (
     "git Git._started", "write lock", "mkdir make_directories", "write Root.write", "chmod Root.write",
     "rename Root.write", "rename move_in", "exchange exchange", "remove remove", "rmdir remove", "rmtree remove",
     "link link", "write Worktrees._reuse", "mkdir Link.publish", "symlink Link.publish", "rename Link.publish",
-    "utime Store.retire", "mkdir touch", "write touch", "utime touch", "rename Worktrees.clean", "write write",
-    "rename _replace",
+    "utime Store.retire", "mkdir touch", "write touch", "utime touch", "rename throw_away", "write write",
+    "rename _replace", "remove empty",
 )  # fmt: skip
 MIRROR_POINTS = (
     "mkdir Mirror._appear", "write make", "write copy", "rename Tree._put", "rename Manifest.save", "write _write_all",
@@ -170,6 +170,10 @@ class Torn(Exception):  # noqa: N818
     """What is published is not what it may be."""
 
 
+class Missing(Torn):
+    """Nothing is published any more."""
+
+
 class Reader:
     """Looks at what is published, again and again, and keeps what was wrong.
 
@@ -189,7 +193,7 @@ class Reader:
         threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
         while not ended.is_set():
             try:
-                self._look_at_mirror() if self.mode == "mirror" else self._look_at_link()
+                self._look_at_link() if self.mode == "link" else self._look_at_directory()
             except Torn as error:
                 self.wrong.append(f"{time.time():.3f} {error}")
                 if len(self.wrong) > 20:
@@ -207,6 +211,8 @@ class Reader:
             hash = os.path.basename(target)
             try:
                 numbers = self._numbers(folder, checkout=True)
+            except Missing:
+                raise
             except (OSError, Torn) as error:
                 if self._moved(folder, target):
                     return
@@ -236,6 +242,12 @@ class Reader:
                 before = target
         raise Torn(f"the link leads to nothing: {before}")
 
+    def _glance(self) -> None:
+        try:
+            os.readlink(self.path)
+        except FileNotFoundError:
+            raise Missing("the link is missing") from None
+
     def _moved(self, folder: int, target: str) -> bool:
         """Whether the directory is no longer what the link led to, and may be removed under us."""
         now = os.readlink(f"/proc/self/fd/{folder}")
@@ -245,25 +257,22 @@ class Reader:
         self.counts["removed" if removed else "exchanged"] += 1
         return True
 
-    def _look_at_mirror(self) -> None:
-        try:
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:
-            if self.was_there:
-                raise Torn("the mirror is missing") from None
-            time.sleep(0.001)
+    def _look_at_directory(self) -> None:
+        folder = self._opened_directory()
+        if folder is None:
             return
-        self.was_there = True
         with contextlib.ExitStack() as closing:
             closing.callback(os.close, folder)
+            # Each revision changes this file, so a sync that falls between two looks at it is noticed.
+            before = self._stamp(folder)
             try:
-                # Each revision changes this file, so a sync that falls between these two stats is noticed.
-                before = self._stamp(folder)
                 marked = self._marked(folder)
                 numbers = self._numbers(folder, checkout=False)
                 marked = self._marked(folder) or marked
                 settled = not marked and before == self._stamp(folder)
             except FileNotFoundError as error:
+                if self._replaced(folder):
+                    return
                 if self._marked(folder) or before != self._stamp(folder):
                     self.counts["marked"] += 1
                     return
@@ -273,12 +282,37 @@ class Reader:
                 return
             self.counts["whole"] += 1
             self.seen.setdefault("", set()).update(numbers)
-            if len(numbers) != 1:
+            if len(numbers) != 1 and not self._replaced(folder):
                 raise Torn(f"not marked, and a mixture of {sorted(numbers)}")
+
+    def _opened_directory(self) -> int | None:
+        for _ in range(5):
+            try:
+                folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+                self.was_there = True
+                return folder
+            except FileNotFoundError:
+                if not self.was_there:
+                    time.sleep(0.001)
+                    return None
+                # Where it may be a link, its target may be replaced and removed before it is opened.
+                if self.mode == "mirror" or not os.path.lexists(self.path):
+                    break
+        raise Torn("it is missing")
+
+    def _replaced(self, folder: int) -> bool:
+        """Whether another directory is there by now: the link has been swapped, or was exchanged for a mirror."""
+        if os.readlink(f"/proc/self/fd/{folder}") == os.path.realpath(self.path):
+            return False
+        self.counts["replaced"] += 1
+        return True
 
     @staticmethod
     def _stamp(folder: int) -> tuple[int, ...]:
-        found = os.stat("first", dir_fd=folder)
+        try:
+            found = os.stat("first", dir_fd=folder)
+        except FileNotFoundError:
+            return ()
         return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
     @staticmethod
@@ -317,8 +351,8 @@ class Reader:
         for each in range(MANY):
             try:
                 numbers.add(self._number(folder, f"many/{each % 7}/{each}"))
-            except (FileNotFoundError, Torn):  # Sparse settings that change are applied in place.
-                if self.sparse != "varies":
+            except (FileNotFoundError, Torn) as error:  # Sparse settings that change are applied in place.
+                if self.sparse != "varies" or isinstance(error, Missing):
                     raise
         return numbers
 
@@ -331,8 +365,9 @@ class Reader:
             raise Torn(f"big has {len(text)} bytes")
         return first.decode()
 
-    @staticmethod
-    def _read(folder: int, name: str) -> bytes:
+    def _read(self, folder: int, name: str) -> bytes:
+        if self.mode == "link":  # A moment without a link is short: it is looked for between any two files.
+            self._glance()
         with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as file:
             return file.read()
 
@@ -405,10 +440,11 @@ class Torment:
         self.trial.restarts += 1
 
     def _flags(self, *, calm: bool, last: bool) -> list[str]:
-        pick = self.dice.choice
+        pick, mode = self.dice.choice, self.trial.mode
         flags = {
             "repo": self.url, "ref": pick(("main", "refs/heads/main")), "root": self.root, "link": "pub/app",
-            "publish": self.trial.mode, "admin": "off", "max-failures": -1, "max-backoff": "200ms",
+            "publish": pick(("link", "mirror")) if mode == "either" else mode,
+            "admin": "off", "max-failures": -1, "max-backoff": "200ms",
             "period": pick(("20ms", "100ms", "300ms")), "depth": pick((1, 1, 0, 3)), "touch-file": "touched",
             "stale-worktree-timeout": "1h" if self.trial.lasting else pick(("0s", "0s", "1s")),
             "keep-worktrees": pick((0, 0, 2)), "git-gc": pick(("always", "always", "auto", "off")),
@@ -472,7 +508,7 @@ class Torment:
 
     def published(self) -> str:
         """The hash that consumers find; empty while there is none."""
-        if self.trial.mode == "mirror":
+        if not self.link.is_symlink():
             return "" if (self.link / MARKER).exists() else self._said_to_be_mirrored()
         with contextlib.suppress(OSError):
             return os.path.basename(os.readlink(self.link))
@@ -526,7 +562,7 @@ def run(seed: int, *, rounds: int = 0, keep_files: bool = False) -> Trial:
     """Run one trial, of so many rounds, or of some."""
     dice = random.Random(seed)
     trial = Trial(seed)
-    trial.mode = dice.choice(("link", "link", "link", "mirror"))
+    trial.mode = dice.choice(("link", "link", "link", "mirror", "either"))
     trial.sparse = dice.choice(("", "", "", "always", "varies"))
     trial.lasting = dice.random() < 0.3
     trial.faulty = dice.choice((0.0, 0.0, 0.1, 0.3))
@@ -660,7 +696,7 @@ def summary(trials: list[Trial]) -> str:
         "| revisions read | removed under the reader | exchanged under it | wrong | litter | failed seeds |",
         "| --- " * 14 + "|",
     ]
-    for mode in ("link", "mirror"):
+    for mode in ("link", "mirror", "either"):
         for faulty in (False, True):
             those = [trial for trial in trials if trial.mode == mode and bool(trial.faulty) == faulty]
             failed = [str(trial.seed) for trial in those if not trial.passed]
@@ -668,7 +704,7 @@ def summary(trials: list[Trial]) -> str:
                 mode, "fails at random" if faulty else "works", len(those), sum(t.commits for t in those),
                 sum(t.restarts for t in those), sum(t.killed for t in those), sum(len(t.at_points) for t in those),
                 sum(t.looks for t in those), sum(t.revisions for t in those),
-                sum(t.counts.get("removed", 0) + t.counts.get("gone", 0) for t in those),
+                sum(t.counts.get(name, 0) for t in those for name in ("removed", "gone", "replaced")),
                 sum(t.counts.get("exchanged", 0) for t in those), sum(len(t.wrong) for t in those),
                 sum(len(t.litter) for t in those), ", ".join(failed) or "none",
             )  # fmt: skip
