@@ -62,12 +62,12 @@ NEEDED = {"sidecars/core/forward": "fluent", "sidecars/core/follow": "watchdog"}
 
 # Programs of Debian by the word for what they do, each as its path, or as `package:NAME` for all of a package's.
 KITS = {
-    # What keeps a repository: git reaches it by HTTP and ssh, keys of both kinds have signed it, openssl signs for a
-    # GitHub App.
-    "git": "/usr/bin/git /usr/bin/ssh /usr/bin/ssh-keygen /usr/bin/gpg /usr/bin/gpgv /usr/bin/openssl".split(),  # noqa: SIM905
-    # What hooks of shell scripts, and ssh's ProxyCommand, are written with.
+    # What keeps a repository that is reached by HTTP: ssh-keygen verifies signatures, openssl signs for a GitHub App.
+    "git": "/usr/bin/git /usr/bin/ssh-keygen /usr/bin/openssl".split(),  # noqa: SIM905
+    # What hooks are written with, and what git starts through a shell: ssh, and gpgv.
     "shell": """
         /usr/bin/bash package:coreutils package:grep package:sed package:tar package:gzip /usr/bin/curl /usr/bin/socat
+        /usr/bin/ssh /usr/bin/gpgv
     """.split(),  # noqa: SIM905
     "server": ["/usr/lib/git-core/git-http-backend"],
 }
