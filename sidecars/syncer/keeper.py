@@ -37,6 +37,8 @@ _PROBE_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 # How often in a row the collection of garbage is put off for something new.
 _PUT_OFF = 10
+# Who polls often wants to hear soon that the remote is back.
+_MOST_PERIODS = 8
 # After a failure the wait is drawn from this part of it upwards: not all pods ask again at the same moment.
 _JITTER = 0.25
 
@@ -218,7 +220,7 @@ class Keeper:
         """Give how long to wait after failures: the period, doubled with each, a part of it by chance."""
         settings = self.settings
         period = float(settings.period if self.ready or not settings.init_period else settings.init_period)
-        longest = max(period, float(settings.max_backoff))
+        longest = max(period, min(float(settings.max_backoff), _MOST_PERIODS * period))
         pause: float = min(period * 2.0 ** min(self.failures - 1, 30), longest)
         return pause if self.failures < 2 else pause * random.uniform(1 - _JITTER, 1)  # noqa: S311  (no secret)
 
