@@ -180,7 +180,7 @@ def test_polls_leave_nothing_behind(scheme: str, tmp_path: Path) -> None:
 
             syncer.until(lambda: polls() >= 20)
             descriptors, memory, before = syncer.descriptors, syncer.memory, polls()
-            syncer.until(lambda: polls() >= before + (300 if scheme == "http" else 40))
+            syncer.until(lambda: polls() >= before + (150 if scheme == "http" else 40), 60)
             assert syncer.descriptors <= descriptors + 3  # one request of ours, and a poll that is under way
             assert syncer.memory < memory + 1.5
             assert syncer.memory < 42
