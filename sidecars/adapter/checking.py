@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from sidecars.adapter.deliver import read_outputs
 from sidecars.adapter.encode import encoder
 from sidecars.adapter.encode.shaping import Shaping
 from sidecars.adapter.inputs import SMALLEST_QUEUE
 from sidecars.adapter.reading import AUTO, Formats
-from sidecars.adapter.settings import Settings, Source
+from sidecars.adapter.settings import Settings
 from sidecars.core.errors import WrongSettings
 from sidecars.core.follow import join
-from sidecars.core.follow.find import Patterns
+from sidecars.core.follow.find import check_state_dir
 from sidecars.core.units import Bytes
 
 _MOST_WORKERS = 64
@@ -29,14 +27,24 @@ def check(settings: Settings) -> None:
             encoder(settings, spec.to)
     _check_template(settings)
     _check_served(settings)
+    _check_what_few_have(settings)
+
+
+def _check_what_few_have(settings: Settings) -> None:
+    """Check what only who has some pays for."""
     if settings.metrics:
-        from sidecars.adapter.measures import measures  # only who has some pays for it
+        from sidecars.adapter.measures import measures
 
         measures(settings)
     if settings.health:
-        from sidecars.adapter.healthchecks import Checks  # likewise
+        from sidecars.adapter.healthchecks import Checks
 
         Checks(settings)
+    if settings.syslog:
+        from sidecars.adapter.inputs.syslog import scheme
+
+        for url in settings.syslog:
+            scheme(url)
 
 
 def _check_sources(settings: Settings) -> None:
@@ -49,18 +57,8 @@ def _check_sources(settings: Settings) -> None:
             raise WrongSettings("a PATH is empty; was it written with a variable that is not set?")
         if source.multiline is not None and source.multiline != AUTO:
             join.check(source.multiline)
-        _check_state_dir(settings.state_dir, source)
-
-
-def _check_state_dir(state_dir: str | None, source: Source) -> None:
-    if state_dir is None or state_dir == "off":
-        return
-    paths = tuple(os.path.abspath(path) for path in source.paths if path != "-")
-    exclude = tuple(os.path.abspath(pattern) if "/" in pattern else pattern for pattern in source.exclude or ())
-    if Patterns(paths, exclude).matches(os.path.join(os.path.abspath(state_dir), "state.json")):
-        raise WrongSettings(
-            f"--state-dir is {state_dir}, where its files would be read as logs; choose another directory"
-        )
+        files = [path for path in source.paths if path != "-"]
+        check_state_dir(settings.state_dir, files, source.exclude or ())
 
 
 def _check_numbers(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Literal
 
 from msgspec.structs import replace
@@ -183,13 +182,7 @@ def _check_multiline(rule: str | None) -> None:
 
 
 def _check_state_dir(state_dir: str | None, source: Source) -> None:
-    if state_dir is None or state_dir == "off":
-        return
-    from sidecars.core.follow.find import Patterns  # only who names a state dir pays for it
+    if state_dir is not None:
+        from sidecars.core.follow.find import check_state_dir  # only who names a state dir pays for it
 
-    paths = tuple(map(os.path.abspath, source.paths))
-    exclude = tuple(os.path.abspath(pattern) if "/" in pattern else pattern for pattern in source.exclude or ())
-    if Patterns(paths, exclude).matches(os.path.join(os.path.abspath(state_dir), "state.json")):
-        raise WrongSettings(
-            f"--state-dir is {state_dir}, where its files would be read as logs; choose another directory"
-        )
+        check_state_dir(state_dir, source.paths, source.exclude or ())

@@ -224,6 +224,7 @@ def test_what_is_served_is_what_was_posted(adapt, logs):
         (("--output", "otlp://x"), "is unknown, expected stdout"),
         (("--health", "ftp://x", "--listen", ":0"), "expected http://"),
         (("--post",), "--post needs --listen"),
+        (("--syslog", "5514"), "--syslog is '5514', expected udp://"),
         (("--state-dir", "/logs"), "would be read as logs"),
     ],
 )

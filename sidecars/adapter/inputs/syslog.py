@@ -47,15 +47,17 @@ class Listener(Protocol):
 
 def listener(url: str, queue: Queue, readiness: Readiness) -> Listener:
     """Make what listens at a --syslog. Raises WrongSettings."""
-    scheme, separator, rest = url.partition("://")
-    if separator and scheme == "unix" and rest.startswith("/") and len(rest) > 1:
-        return Datagrams(url, queue, readiness)
-    try:
-        if separator and scheme in ("udp", "tcp"):
-            Address(rest)
-            return Datagrams(url, queue, readiness) if scheme == "udp" else Tcp(url, queue, readiness)
-    except ValueError:
-        pass
+    return Tcp(url, queue, readiness) if scheme(url) == "tcp" else Datagrams(url, queue, readiness)
+
+
+def scheme(url: str) -> str:
+    """Give the scheme of a --syslog: udp, tcp or unix. Raises WrongSettings."""
+    name, _, rest = url.partition("://")
+    if name == "unix" and rest.startswith("/") and len(rest) > 1:
+        return name
+    with contextlib.suppress(ValueError):
+        if name in ("udp", "tcp") and Address(rest):
+            return name
     raise WrongSettings(f"--syslog is {url!r}, expected udp://:5514, tcp://:5514 or unix:///PATH")
 
 

@@ -7,7 +7,9 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from sidecars.core.errors import WrongSettings
 
 # A compressed file is a rotated one whose lines were read before; as bytes of a log they would be noise. Naming one
 # exactly follows it all the same.
@@ -159,3 +161,15 @@ def _existing(directory: str) -> str:
             break
         directory = parent
     return directory
+
+
+def check_state_dir(state_dir: str | None, paths: Iterable[str], exclude: Iterable[str]) -> None:
+    """Raise WrongSettings for a --state-dir in which these paths find files."""
+    if state_dir is None or state_dir == "off":
+        return
+    absolute = tuple(map(os.path.abspath, paths))
+    left_out = tuple(os.path.abspath(pattern) if "/" in pattern else pattern for pattern in exclude)
+    if Patterns(absolute, left_out).matches(os.path.join(os.path.abspath(state_dir), "state.json")):
+        raise WrongSettings(
+            f"--state-dir is {state_dir}, where its files would be read as logs; choose another directory"
+        )

@@ -251,7 +251,13 @@ def records(rule: str | None) -> Records:
 
 
 def check(multiline: str) -> None:
-    """Raise WrongSettings for a rule that `records` cannot use."""
+    """Raise WrongSettings for a rule that `records` cannot use, and for a word that is nearly a preset's name."""
+    if multiline.isalpha() and multiline not in _CONTINUATIONS:
+        from difflib import get_close_matches  # only who has no preset pays for it
+
+        near = get_close_matches(multiline.lower(), PRESETS, 1, 0.7)
+        if near:
+            raise WrongSettings(f"--multiline is {multiline!r}; did you mean {near[0]}? Write ^{multiline} if not")
     try:
         re.compile(multiline)
     except re.error as error:

@@ -328,6 +328,14 @@ def test_what_is_said_of_a_wrong_rule_lists_the_presets() -> None:
         check("(")
 
 
+@pytest.mark.parametrize(("word", "preset"), [("jaba", "java"), ("pyton", "python"), ("Java", "java")])
+def test_a_word_that_is_nearly_a_preset_is_no_expression(word: str, preset: str) -> None:
+    with pytest.raises(WrongSettings, match=rf"did you mean {preset}\? Write \^{word} if not"):
+        check(word)
+    check(f"^{word}")
+    check("BEGIN")
+
+
 # Lines that come in parts
 
 
