@@ -222,7 +222,7 @@ NASTY = (
 def test_a_hostile_line_takes_no_longer_than_another(kind: str) -> None:
     redactor = shaping(redact=(kind,))
     for piece in NASTY:
-        line = piece * (1_000_000 // len(piece))
+        line = piece * (400_000 // len(piece))
         began = time.process_time()
         redactor.redacted(line)
         assert time.process_time() - began < 3, piece

@@ -122,8 +122,10 @@ def test_formats_with_headers_and_parts_raise_nothing_and_lose_nothing_else(name
     assert sum(len(segment.lines) for segment in segments) == sum(segment.count for segment in segments)
 
 
-@pytest.mark.parametrize("colour", [b"", b"\x1b[0m"])
-@pytest.mark.parametrize("name", ["nginx", "text", "log4j", "docker+nginx"])
+@pytest.mark.parametrize(
+    ("name", "colour"),
+    [("nginx", b""), ("nginx", b"\x1b[0m"), ("log4j", b"\x1b[0m"), ("docker+nginx", b"")],
+)
 def test_a_portion_of_many_lines_loses_none(name: str, colour: bytes) -> None:
     line = next(data for each, data, _ in CASES if each == name.rpartition("+")[2]).split(b"\n")[0]
     inner = line.replace(b'"', b'\\"')
