@@ -37,6 +37,7 @@ class Image:
     tmpfs: dict[str, str] = field(default_factory=dict)  # the volumes it needs
     serves: tuple[int, ...] = ()  # ports beside that of its admin door
     user: str = "65532:65532"
+    insists: bool = True  # on its admin door where that is not asked for
     wrong_variable: int = 2  # its exit code when a variable's value cannot be read
     tools: frozenset[str] = frozenset()  # shells and tools that it is meant to have
     writable: tuple[str, ...] = ()  # files that everyone may change
@@ -107,6 +108,7 @@ IMAGES = [
         memory=42,
         tmpfs={"/git": "uid=65533,gid=0,mode=0775", "/tmp": "mode=1777"},
         user="65533:65533",
+        insists=False,
         wrong_variable=1,
         tools=frozenset({"bash", "curl", "sh"}),
         writable=("etc/passwd",),
