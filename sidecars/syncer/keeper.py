@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
@@ -17,7 +16,7 @@ from sidecars.core import disk
 from sidecars.core.errors import SidecarError
 from sidecars.core.git import Event, Git, GitFailed
 from sidecars.core.health import Health
-from sidecars.syncer import documents, probe, programs, publish
+from sidecars.syncer import documents, programs, publish
 from sidecars.syncer.credentials import Access
 from sidecars.syncer.events import Events
 from sidecars.syncer.files import touch
@@ -25,18 +24,16 @@ from sidecars.syncer.gate import Gate, GateClosed
 from sidecars.syncer.history import History
 from sidecars.syncer.hooks import hooks
 from sidecars.syncer.metrics import Measures
+from sidecars.syncer.remote import Remote
 from sidecars.syncer.rollback import Pin
 from sidecars.syncer.settings import Settings
 from sidecars.syncer.signatures import NotTrusted, Signatures
 from sidecars.syncer.store import Store
+from sidecars.syncer.tidying import Tidying
 
 T = TypeVar("T")
 
-_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_PROBE_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
-# How often in a row the collection of garbage is put off for something new.
-_PUT_OFF = 10
 # Who polls often wants to hear soon that the remote is back.
 _MOST_PERIODS = 8
 # After a failure the wait is drawn from this part of it upwards: not all pods ask again at the same moment.
@@ -94,11 +91,10 @@ class Keeper:
         self._gate = Gate(settings, self._inherited, measures, events)
         self.hooks = hooks(settings, self._inherited, measures, events)
         self.remote: str | None = None
-        self._probe: probe.Probe | None = None
+        self._remote = Remote(settings, self.access, self._git, self._store.path)
+        self._tidying = Tidying(self._store, self._git, events, float(settings.sync_timeout))
         self._asked = asyncio.Event()
         self._why = "poll"
-        self._cleaning: asyncio.Task[None] | None = None
-        self._put_off = 0
 
     # The loop
 
@@ -242,10 +238,9 @@ class Keeper:
                 if runner is not None:
                     runner.send(outcome.hash, worktree)
         self._succeeded_once()
-        if not self._tidying():
-            self._cleaning = asyncio.create_task(self._clean(outcome.hash))
-        if self.settings.one_time and self._cleaning is not None:
-            await self._cleaning
+        self._tidying.begin({outcome.hash, *((self.pin.revision,) if self.pin.revision else ())})
+        if self.settings.one_time:
+            await self._tidying.done()
 
     # One pass
 
@@ -256,30 +251,20 @@ class Keeper:
         deadline = began + float(self.settings.sync_timeout)
         await self._in_thread(lambda: self.access.refresh(deadline))
         current = self._publisher.current()
-        remote = await self._remote(current, deadline)
+        # Without a link all is fetched: what is wrong with the remote, git is to say.
+        remote = await self._remote.look(deadline) if current else None
         self.remote = remote or self.remote
         wanted = self.pin.wanted(remote)
         if wanted:
             self._gate.recall(wanted)
         same = self.ready and current is not None and wanted == current
-        if same and self._tidying():
+        if same and self._tidying.busy:
             return Outcome(current or "", changed=False)
-        await self._tidied()
+        await self._tidying.make_way()
         await self._in_thread(lambda: self._store.prepare(deadline))
         if same and current and await self._sound(current, deadline):
             return Outcome(current, changed=False)
         return await self._work(current, wanted if self.pin.active else None, deadline, began, why)
-
-    def _tidying(self) -> bool:
-        return self._cleaning is not None and not self._cleaning.done()
-
-    async def _tidied(self) -> None:
-        """Wait until what the last pass left to clean up is done. There is news: garbage can wait, but not for ever."""
-        if self._tidying() and self._put_off < _PUT_OFF:
-            self._put_off += 1
-            self._git.interrupt()
-        if self._cleaning is not None:
-            await self._cleaning
 
     async def _sound(self, current: str, deadline: float) -> bool:
         if not self._publisher.intact(current):
@@ -341,51 +326,6 @@ class Keeper:
         except (SidecarError, OSError) as error:
             self._events.info(1, "can't record the revision", hash=hash, reason=str(error))
 
-    async def _remote(self, current: str | None, deadline: float) -> str | None:
-        """Give what the ref is at, where that can be had cheaply; None: fetch it."""
-        ref = self.settings.ref
-        if _HASH.fullmatch(ref):
-            return ref
-        if current is None:
-            return None
-        if probe.understands(self.settings):
-            if self._probe is None:
-                self._probe = probe.Probe(self.access.url, ref, self.access.login, self.access.ca_file)
-            with contextlib.suppress(probe.NotAnswered):
-                return await self._probe.hash_of_ref(min(_PROBE_SECONDS, max(0.1, deadline - time.monotonic())))
-        return await self._in_thread(lambda: self._listed(deadline))
-
-    def _listed(self, deadline: float) -> str | None:
-        """Ask by `git ls-remote`. None also when that fails: the fetch then says why."""
-        ref = self.settings.ref
-        names = [*probe.names(ref), *(f"{name}^{{}}" for name in probe.names(ref))]
-        try:
-            output = self._git.run("ls-remote", "-q", self.access.url, *names, cwd=self._store.path, deadline=deadline)
-        except (GitFailed, SidecarError):
-            return None
-        refs: dict[str, str] = {}
-        for line in output.text.splitlines():
-            commit, _, name = line.partition("\t")
-            refs[name] = commit
-        for name in probe.names(ref):
-            if name in refs:
-                return refs.get(f"{name}^{{}}", refs[name])
-        return None
-
-    async def _clean(self, current: str) -> None:
-        """Remove what is stale, off the way of publishing."""
-        deadline = time.monotonic() + float(self.settings.sync_timeout)
-        keep = {current, *((self.pin.revision,) if self.pin.revision else ())}
-        put_off = self._put_off
-        try:
-            await self._in_thread(lambda: self._store.clean(keep, deadline))
-            self._put_off = 0
-        except (SidecarError, OSError) as error:
-            if self._put_off > put_off:
-                self._events.info(2, "cleaning up is put off", times=self._put_off)
-            else:
-                self._events.error(error, "failed to clean up")
-
     def _watch(self, event: Event) -> None:
         if event.code is None:
             self._events.info(5, "running command", cwd=event.cwd, cmd=event.command)
@@ -407,6 +347,5 @@ class Keeper:
 
     async def close(self) -> None:
         """Let go of what was opened."""
-        if self._probe is not None:
-            await self._probe.close()
+        await self._remote.close()
         self.access.close()
