@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from sidecars.syncer import documents
 from sidecars.syncer.root import MARK, read, remove
@@ -75,6 +75,7 @@ def empty(own: str, wanted: Callable[[], bool]) -> bool:
 
 
 def _left(repository: str) -> Iterator[str]:
+    worktrees = os.path.join(repository, "worktrees")
     for folder, folders, files in os.walk(repository):
         if os.path.basename(folder) == "objects":  # 256 directories without locks
             folders[:] = [name for name in folders if name in ("pack", "info")]
@@ -82,9 +83,16 @@ def _left(repository: str) -> Iterator[str]:
         for name in files:
             if name.endswith(".lock") or name == "gc.pid" or (unfinished and name.startswith(("tmp_", ".tmp-"))):
                 yield os.path.join(folder, name)
-        # `git worktree add` locks what it has not finished, and `git worktree prune` spares what is locked.
-        if "locked" in files and read(os.path.join(folder, "locked")) == "initializing":
+        if "locked" in files and os.path.dirname(folder) == worktrees and _unfinished(folder, files):
             yield os.path.join(folder, "locked")
+
+
+def _unfinished(worktree: str, files: Collection[str]) -> bool:
+    """Whether `git worktree add` has locked what it was making: `git worktree prune` would spare it for ever.
+
+    The reason comes a moment after the lock, and the gitdir after both.
+    """
+    return "gitdir" not in files or read(os.path.join(worktree, "locked")) == "initializing"
 
 
 def _said(path: str) -> bytes:

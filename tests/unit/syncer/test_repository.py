@@ -281,8 +281,9 @@ def test_locks_that_a_killed_git_leaves_behind_are_removed(origin: Origin, consu
     for lock in left:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
-    (syncer.root / ".git/worktrees/1/").mkdir()
-    (syncer.root / ".git/worktrees/1/locked").write_text("initializing")
+    for name, reason in (("1", "initializing"), ("2", "")):  # Killed after the reason was written, and before.
+        (syncer.root / ".git/worktrees" / name).mkdir()
+        (syncer.root / ".git/worktrees" / name / "locked").write_text(reason)
     syncer = consumer()
     syncer.sync()
     assert [lock for lock in left if lock.exists()] == []
