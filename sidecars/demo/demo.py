@@ -29,14 +29,15 @@ _LOOK = 0.05  # seconds between two looks
 class Program:
     """A program of the demo: `python -m` and these words.
 
-    In them {logs}, {state}, {site} and {rate} are filled in, and each port of PORTS by its name. One that serves the
-    programs after it at a port is waited for, its output is for nobody, and it ends last. One that needs git is left
-    out where that is not installed.
+    In them {logs}, {state}, {site} and {rate} are filled in, and each port of PORTS by its name. Of one that serves the
+    others the output is for nobody, and it ends last. One that waits for a port starts when something listens there.
+    One that needs git is left out where that is not installed.
     """
 
     name: str
     words: tuple[str, ...]
-    serves: str | None = None
+    serves: bool = False
+    waits_for: str | None = None
     needs_git: bool = False
 
 
@@ -44,6 +45,8 @@ class Program:
 PORTS = {"page": 3080, "tailer": 9101, "adapter": 9102, "shipper": 9103, "syncer": 9104, "git": 9418, "s3": 9000}
 # In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
 PROGRAMS = (
+    # It says on stderr what it was asked for, each time. s3-shipper's drain waits for it, so that it must be there.
+    Program("S3 server", ("moto.server", "-H", "127.0.0.1", "-p", "{s3}"), serves=True),
     Program("application", ("sidecars.demo", "app", "--dir", "{logs}", "--rate", "{rate}", "--log-level", "warning")),
     Program(
         "log-tailer",
@@ -80,7 +83,7 @@ PROGRAMS = (
     Program(
         "git host",
         ("sidecars.demo", "git", "--dir", "{state}/git", "--listen", "127.0.0.1:{git}"),
-        serves="git",
+        serves=True,
         needs_git=True,
     ),
     Program(
@@ -89,10 +92,9 @@ PROGRAMS = (
             *("sidecars.syncer", "--repo", f"http://127.0.0.1:{{git}}/{NAME}", "--root", "{site}", "--link", "current"),
             *("--period", "1s", "--max-failures", "-1", "--admin", "127.0.0.1:{syncer}", "--log-level", "warning"),
         ),
+        waits_for="git",
         needs_git=True,
     ),
-    # It says on stderr what it was asked for, each time.
-    Program("S3 server", ("moto.server", "-H", "127.0.0.1", "-p", "{s3}"), serves="s3"),
 )
 
 _GREETING = """\
@@ -172,13 +174,13 @@ class Demo:
         programs = [program for program in PROGRAMS if git or not program.needs_git]
         async with asyncio.TaskGroup() as group:
             for program in programs:
+                if program.waits_for:
+                    await _until_listening(ports[program.waits_for], life.drain)
                 if life.drain.is_set():
                     break
                 child = await _start(program, rate=self._rate, **folders, **ports)
                 self._children[program.name] = child
                 group.create_task(self._watch(program.name, life))
-                if program.serves:
-                    await _until_listening(ports[program.serves], life.drain)
             life.health.started()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(life.drain.wait(), self._seconds)
@@ -189,7 +191,7 @@ class Demo:
 
     def _in_order(self, programs: Sequence[Program]) -> list[Process]:
         """The programs in the order in which they end."""
-        names = [program.name for program in sorted(programs, key=lambda each: bool(each.serves))]
+        names = [program.name for program in sorted(programs, key=lambda each: each.serves)]
         return [self._children[name] for name in names if name in self._children]
 
     async def _watch(self, name: str, life: Lifecycle) -> None:
