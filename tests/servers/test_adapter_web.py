@@ -159,6 +159,8 @@ def test_a_poller_misses_nothing_of_a_rotation(served, ten):
         found += reply.numbers
         after = reply.headers["X-After"]
     assert found == [11, 12, 13]
+    # Who asks without a cursor is given the current file.
+    assert served.get(f"/logs?file={ten.name}").numbers == [13]
     os.unlink(f"{ten}.1")
 
 
