@@ -31,7 +31,7 @@ _CRI = re.compile(rb"\d{4}-\d\d-\d\dT[0-9:.+Z-]++ std(?:out|err) [PF]")
 HEAD_BYTES = 64 << 10
 # What is parsed, counted and encoded before the next is: more does not stay in a processor's cache from the one to the
 # other, less has more calls than records.
-PIECE_BYTES = 256 << 10
+PIECE_BYTES = 128 << 10
 # A file that has a smaller share of its lines in its format, among so many, is looked at again: it may have changed.
 _FEW, _ENOUGH = 0.1, 20
 
