@@ -37,7 +37,7 @@ def decoded(message: object) -> object:
             [Event(7_000_000_009, {"log": "a"}), Event(7 * 10**9, {"log": b"\xff"})],
         ),
         (
-            ["t", gzip.compress(PACKED, mtime=0) + gzip.compress(PACKED), {"compressed": "gzip", "size": 4}],
+            ["t", gzip.compress(PACKED, mtime=0) + gzip.compress(PACKED, mtime=0), {"compressed": "gzip", "size": 4}],
             "CompressedPackedForward",
             [Event(7_000_000_009, {"log": "a"}), Event(7 * 10**9, {"log": b"\xff"})] * 2,
         ),

@@ -27,7 +27,8 @@ def demo(tmp_path: Path) -> Iterator[Process]:
     with Process(*DEMO, TMPDIR=str(tmp_path)) as process:
         yield process
         for child in psutil.Process(process.popen.pid).children() if process.popen.poll() is None else ():
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                child.kill()
 
 
 def children(demo: Process) -> dict[str, psutil.Process]:

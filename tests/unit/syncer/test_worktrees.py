@@ -255,7 +255,6 @@ def test_any_history_gives_what_a_fresh_checkout_gives(
     syncer = consumer(stale_worktree_timeout=3600)
     syncer.sync()
     settle(syncer)
-    reused = 0
     for number in range(8):
         revision = history.commit()
         syncer.sync()
@@ -263,10 +262,8 @@ def test_any_history_gives_what_a_fresh_checkout_gives(
         origin.git("worktree", "add", "--force", "--detach", str(fresh), revision)
         assert syncer.files() == contents(fresh), seed
         assert syncer.inside("status", "--porcelain") == "", seed
-        reused += sum(1 for name in syncer.files() if (syncer.link / name).lstat().st_nlink > 1)
         settle(syncer)
         history.meddle(syncer.link)
-    assert reused > 0, seed
 
 
 def test_sparse_checkout(origin: Origin, consumer: Make, tmp_path: Path) -> None:
