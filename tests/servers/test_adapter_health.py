@@ -74,15 +74,18 @@ class Server:
 
     async def __aexit__(self, *_) -> None:
         self._server.close()
+        await asyncio.sleep(0.01)  # what is served comes to its end
 
     async def _serve(self, reader, writer) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(self.answer)
-            await writer.drain()
-            if not self.answer:
-                await reader.read()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(self.answer)
+                await writer.drain()
+                if not self.answer:
+                    await reader.read()
+        finally:
+            writer.close()  # also when the loop ends, or it would be found open long after
 
 
 def status(line: str) -> bytes:
