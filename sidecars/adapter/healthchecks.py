@@ -218,7 +218,7 @@ def check(text: str) -> Check:
 
         http://localhost:8080/status?full=1#status=200&timeout=2s
         tcp://localhost:5432#every=10s
-        file-age:/work/heartbeat#max=60s
+        file-age:/run/app/heartbeat#max=60s
         log-pattern:processed \\d+ orders#within=5m
         log-pattern:!OutOfMemoryError#within=10m
 

@@ -21,7 +21,7 @@ READ = [
     ("http://a/b?c=d#status=204&timeout=1s", Http, "//a/b?c=d", {"status": "204", "timeout": "1s"}),
     ("http://a/#status=2xx", Http, "//a/", {"status": "2xx"}),
     ("tcp://localhost:5432#every=10s", Tcp, "//localhost:5432", {"every": "10s"}),
-    ("file-age:/work/heartbeat#max=5m", FileAge, "/work/heartbeat", {"max": "5m"}),
+    ("file-age:/run/app/heartbeat#max=5m", FileAge, "/run/app/heartbeat", {"max": "5m"}),
     ("file-age:/odd#name", FileAge, "/odd#name", {}),
     ("file-age:/odd#a=b#", FileAge, "/odd#a=b", {}),
     (r"log-pattern:order #\d+ done", LogPattern, r"order #\d+ done", {}),
