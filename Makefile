@@ -17,11 +17,8 @@ demo: .venv/demo  ## show the sidecars at work on this machine, without containe
 
 test: lint  ## every test, in containers, in a browser, over ssh where these are there (see engine, tools); under 15 minutes
 	@if images/engine where >/dev/null; then images/build; fi
-	$(bin)/python -m pytest tests/images
-	@# Most of these wait, for clocks and processes, and the pods beside them for each other.
-	@pods=$$(mktemp); $(bin)/python -m pytest tests/manifests >$$pods 2>&1 & playing=$$!; good=true; \
-	  $(bin)/python -m pytest -n 4 --dist loadfile tests/servers tests/unit || good=false; \
-	  wait $$playing || good=false; cat $$pods; rm -f $$pods; $$good
+	$(bin)/python -m pytest tests/images tests/manifests
+	$(bin)/python -m pytest -n 4 --dist loadfile tests/servers tests/unit  # most of them wait, for clocks and processes
 
 lint: .venv/dev  ## style, types, imports, Dockerfile
 	$(bin)/ruff check .

@@ -236,8 +236,9 @@ class Runs:
 
     def _watch(self) -> None:
         while not self._end.wait(0.02):
-            if self.outputs and os.path.exists(self.outputs[-1]):
-                self.growth[-1].append((time.monotonic(), os.path.getsize(self.outputs[-1])))
+            with contextlib.suppress(FileNotFoundError):  # not made yet, or gone with the trial
+                if self.outputs:
+                    self.growth[-1].append((time.monotonic(), os.path.getsize(self.outputs[-1])))
 
     def size_at(self, run: int, moment: float) -> int:
         return max((size for when, size in self.growth[run] if when <= moment), default=0)
