@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sidecars.core.errors import SidecarError
@@ -168,7 +168,9 @@ class Demo:
         folders = {name: f"{folder}/{name}" for name in ("logs", "state", "site")}
         for path in folders.values():
             os.mkdir(path)
-        ports = {name: free_port(port) for name, port in PORTS.items()}
+        ports: dict[str, int] = {}
+        for name, port in PORTS.items():
+            ports[name] = free_port(port, ports.values())
         git = await asyncio.to_thread(serves)
         greet(ports, folders, git)
         programs = [program for program in PROGRAMS if git or not program.needs_git]
@@ -201,13 +203,15 @@ class Demo:
             life.ask_drain(self._ended_early)
 
 
-def free_port(wanted: int) -> int:
-    """The wanted port of 127.0.0.1, or another one if it is taken."""
-    for port in (wanted, 0):
+def free_port(wanted: int, given: Collection[int] = ()) -> int:
+    """The wanted port of 127.0.0.1, or another one if it is taken, or given to another program already."""
+    for port in (wanted, *[0] * 100):
         with socket.socket() as door, contextlib.suppress(OSError):
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind(("127.0.0.1", port))
-            return int(door.getsockname()[1])
+            found = int(door.getsockname()[1])
+            if found not in given:
+                return found
     raise SidecarError("no port of 127.0.0.1 is free: end a program that listens, and try again")
 
 
