@@ -207,7 +207,7 @@ def test_a_program_that_ends_by_itself_is_a_failure(demo: Process, tmp_path: Pat
 
 
 def test_it_ends_by_itself_after_its_seconds() -> None:
-    with Process(*DEMO, "--seconds", "3") as demo:
+    with Process(*DEMO, "--seconds", "8") as demo:
         assert demo.end() == 0
         assert "access.log" in demo.said["stdout"]
 
