@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -146,12 +147,14 @@ class Demo:
         # Closing the terminal must not leave the children, which are in sessions of their own, behind.
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, life.ask_drain, "the terminal was closed")
         _tell_when_nobody_reads(life)
-        with tempfile.TemporaryDirectory(prefix="sidecars-demo-") as folder:
+        with tempfile.TemporaryDirectory(prefix="sidecars-demo-", ignore_cleanup_errors=True) as folder:
             try:
                 await self._show(folder, life)
             finally:
-                for child in self._children.values():
-                    await _kill(child)
+                await asyncio.gather(*(_kill(child) for child in self._children.values()))
+                # What a program has started may write for a moment longer.
+                while not _removed(folder):
+                    await asyncio.sleep(0.05)
         _say("\nThe demo has ended: its programs and its folder are gone.\n")
         if self._ended_early and not _reader_gone():
             raise SidecarError(f"{self._ended_early}; what it said is above")
@@ -201,6 +204,11 @@ class Demo:
         if not life.drain.is_set():
             self._ended_early = f"{name} ended with exit code {code}"
             life.ask_drain(self._ended_early)
+
+
+def _removed(folder: str) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.exists(folder)
 
 
 def free_port(wanted: int, given: Collection[int] = ()) -> int:
