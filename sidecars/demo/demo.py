@@ -153,7 +153,7 @@ class Demo:
             finally:
                 await asyncio.gather(*(_kill(child) for child in self._children.values()))
                 # What a program has started may write for a moment longer.
-                while not _removed(folder):
+                while not _removed(folder):  # noqa: ASYNC110  (no event tells of it)
                     await asyncio.sleep(0.05)
         _say("\nThe demo has ended: its programs and its folder are gone.\n")
         if self._ended_early and not _reader_gone():
