@@ -24,12 +24,13 @@ def main(
     admin: str = "off",
     one_shot: Callable[[Any], bool] = lambda _: False,
     children: bool = False,
+    loop: Callable[[], Any] | None = None,
 ) -> None:
     """Run the program, or what its first argument asks for instead: its healthcheck. Never returns.
 
     `parts` imports and gives the class of the settings, and what builds the service from them. `prefix` is that of the
     variables, "TAILER_"; `admin` the default address of the admin door. A program with `children` gets a parent that
-    reaps them, when it is PID 1.
+    reaps them, when it is PID 1. `loop` makes an event loop other than asyncio's usual one.
     """
     if sys.argv[1:2] == ["healthcheck"]:
         from sidecars.core.healthcheck import healthcheck
@@ -42,10 +43,12 @@ def main(
         from sidecars.core.children import adopt
 
         adopt()
-    _run(parts, name, prefix, one_shot)
+    _run(parts, name, prefix, one_shot, {"loop": loop} if loop else {})
 
 
-def _run(parts: Parts, name: str, prefix: str, one_shot: Callable[[Common], bool]) -> None:
+def _run(
+    parts: Parts, name: str, prefix: str, one_shot: Callable[[Common], bool], options: dict[str, Any]
+) -> None:
     from sidecars.core.errors import SidecarError
 
     # Imports make what lives as long as the process: looking through it for garbage takes a tenth of the start.
@@ -63,7 +66,7 @@ def _run(parts: Parts, name: str, prefix: str, one_shot: Callable[[Common], bool
 
     gc.freeze()
     gc.enable()
-    leave(run(service, settings, name=name, one_shot=one_shot(settings)))
+    leave(run(service, settings, name=name, one_shot=one_shot(settings), **options))
 
 
 def _fail(name: str, prefix: str, error: Exception) -> None:

@@ -50,6 +50,7 @@ class Lifecycle:
     `drain` is set when it shall take nothing new, finish what it has begun, and return.
     `state_dir` is the directory this process holds alone, or None when state lives in memory.
     `posts` maps the sidecar's own POST paths of the admin door to their answers.
+    `reload` is called on SIGHUP, on the event loop, where the sidecar has set it.
     """
 
     def __init__(self, settings: Common) -> None:
@@ -57,6 +58,7 @@ class Lifecycle:
         self.health = Health(ready_needs_delivery=settings.ready_when != "started")
         self.state_dir: str | None = None
         self.posts: dict[str, Answer] = {}
+        self.reload: Callable[[], None] | None = None
         self.signal: signal.Signals | None = None
         self.stopped = asyncio.Event()
         self.began = False
@@ -86,6 +88,13 @@ class Lifecycle:
             log.warning("stopping", reason=reason)
             self.stopped.set()
 
+    def hang_up(self) -> None:
+        """SIGHUP asks for the settings to be read again."""
+        if self.reload:
+            self.reload()
+        else:
+            log.info("SIGHUP ignored", reason="settings are read at the start only")
+
     def take_signal(self, number: signal.Signals) -> None:
         """The first signal asks for the drain, the second stops."""
         if self.signal:
@@ -104,12 +113,14 @@ def run(
     children: bool = False,
     render: Callable[[logging.Fields], str] | None = None,
     door_needed: bool = True,
+    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> int:
     """Run the service to its end and return the exit code, for leave().
 
     A `one_shot` that a signal has ended exits 128 plus the signal's number. With `children`, a process that finds
     itself to be PID 1 becomes their parent, and the service runs in a worker below it. `render` makes the lines of
     the log where --log-format does not. Unless the door is needed, a port that is taken is said, and there is none.
+    `loop` makes the event loop.
     """
     if children:
         from sidecars.core.children import adopt
@@ -122,9 +133,9 @@ def run(
     try:
         # Not asyncio.run(): it waits for every thread at the end, and one blocked in write(2) would hold the exit. The
         # loop is set so that it outlives this function: a signal must still find its handler while the process leaves.
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(_live(service, settings, life, name, door_needed))
+        made = loop()
+        asyncio.set_event_loop(made)
+        made.run_until_complete(_live(service, settings, life, name, door_needed))
         end = finished(service.undelivered() if life.began else None, life.signal if one_shot else None)
     except Exception as error:  # noqa: BLE001  (this is the top)
         end = failed(error)
@@ -219,9 +230,7 @@ def _take_signals(life: Lifecycle) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, life.take_signal, number)
-    loop.add_signal_handler(
-        signal.SIGHUP, lambda: log.info("SIGHUP ignored", reason="settings are read at the start only")
-    )
+    loop.add_signal_handler(signal.SIGHUP, life.hang_up)
     # PID 1 holds them back from its first moment, see program.py.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
 

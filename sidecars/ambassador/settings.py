@@ -1,0 +1,193 @@
+"""What an operator sets of ambassador."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from sidecars.core.settings import READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
+
+PROG = "ambassador"
+PREFIX = "AMBASSADOR_"
+
+Balance = Literal["round-robin", "least-connections", "source-hash", "random-two"]
+Hash = Literal[
+    "one_at_a_time", "md5", "crc16", "crc32", "crc32a", "fnv1_64", "fnv1a_64", "fnv1_32", "fnv1a_32", "hsieh",
+    "murmur", "jenkins",
+]  # fmt: skip
+ProxyProtocol = Literal["v1", "v2"]
+
+
+class ClientTls(Part, frozen=True):
+    """TLS towards an upstream."""
+
+    ca: Annotated[str | None, Help("What to trust; the system's authorities without it.", metavar="PATH", none="")] = (
+        None
+    )
+    cert: Annotated[str | None, Help("Our certificate, for mutual TLS.", metavar="PATH", none="")] = None
+    cert_key: Annotated[str | None, Help("Its key; may stand in the same file.", metavar="PATH", none="")] = None
+    server_name: Annotated[
+        str | None, Help("The name to ask for and to check; off: none.", none="off", default="the upstream's host")
+    ] = None
+    names: Annotated[
+        tuple[str, ...], Help("Names of which the certificate must have one; spiffe:// URIs too.", metavar="NAME")
+    ] = ()
+    verify: Annotated[bool, Help("Check the certificate.")] = True
+
+
+class ServerTls(Part, frozen=True):
+    """TLS towards the clients of a listener."""
+
+    cert: Annotated[str, Help("The certificate, with its chain.", metavar="PATH")]
+    cert_key: Annotated[str | None, Help("Its key; may stand in the same file.", metavar="PATH", none="")] = None
+    client_ca: Annotated[
+        str | None, Help("Ask clients for a certificate of this authority.", metavar="PATH", none="")
+    ] = None
+    names: Annotated[tuple[str, ...], Help("Names of which a client's certificate must have one.", metavar="NAME")] = ()
+
+
+class TcpCheck(Part, frozen=True):
+    """Connect; then send and expect, where that is said."""
+
+    send: Annotated[str | None, Help("What to send; \\r \\n \\xFF are understood.", none="")] = None
+    expect: Annotated[str | None, Help("What the answer must begin with or contain.", none="")] = None
+
+
+class HttpCheck(Part, frozen=True):
+    """Ask a path by HTTP."""
+
+    path: Annotated[str, Help("The path.")] = "/"
+    status: Annotated[tuple[int, ...], Help("The statuses that are well; 2xx without it.")] = ()
+    host: Annotated[str | None, Help("The Host header.", none="", default="the upstream's")] = None
+
+
+class RedisCheck(Part, frozen=True):
+    """PING by the Redis protocol, logged in where the upstream wants it."""
+
+
+class Check(Part, frozen=True):
+    """How upstreams are asked whether they are well."""
+
+    tcp: Annotated[TcpCheck | None, Help("Connect.", none="")] = None
+    http: Annotated[HttpCheck | None, Help("Ask by HTTP.", none="")] = None
+    redis: Annotated[RedisCheck | None, Help("PING.", none="")] = None
+    interval: Annotated[Seconds, Help("How often.")] = Seconds(5)
+    timeout: Annotated[Seconds, Help("How long an answer may take.")] = Seconds(2)
+    rise: Annotated[int, Help("So many successes make it up.")] = 1
+    fall: Annotated[int, Help("So many failures make it down.")] = 3
+
+
+class Eject(Part, frozen=True):
+    """When an upstream that fails its connections is left out, and for how long."""
+
+    failures: Annotated[int, Help("So many failures one after another; 0: never.")] = 3
+    time: Annotated[Seconds, Help("How long at first; doubled each time, with jitter.")] = Seconds(5)
+    max_time: Annotated[Seconds, Help("How long at most.")] = Seconds(60)
+    max_share: Annotated[int, Help("So many percent of the upstreams at most; one may always go.")] = 50
+
+
+class Redis(Part, frozen=True):
+    """Redis mode: keys are sharded over the upstreams as twemproxy shards them."""
+
+    hash: Annotated[Hash, Help("How a key becomes a number.")] = "fnv1a_64"
+    distribution: Annotated[Literal["ketama", "modula", "random"], Help("How a number becomes a shard.")] = "ketama"
+    hash_tag: Annotated[str | None, Help("Two characters, as {}: hash only what stands between them.", none="")] = None
+    timeout: Annotated[Seconds | None, Help("How long an answer may take; off: for ever.")] = Seconds(2)
+    connections: Annotated[int, Help("Connections to each shard, for each process and protocol version.")] = 1
+    preconnect: Annotated[bool, Help("Connect to the shards at the start.")] = False
+    database: Annotated[int, Help("The database of the shards; clients see it as 0.")] = 0
+    on_failure: Annotated[
+        Literal["reroute", "fail"],
+        Help("What becomes of a failed shard's keys: the others get them, or an error is answered."),
+    ] = "reroute"
+    user: Annotated[str | None, Help("The ACL user at the shards.", none="")] = None
+    password: Annotated[Secret | None, Help("The password at the shards.")] = None
+    client_user: Annotated[str | None, Help("The user clients must name.", none="")] = None
+    client_password: Annotated[Secret | None, Help("The password clients must give.")] = None
+    max_request: Annotated[Bytes, Help("The largest command taken.")] = Bytes(512 * 1024 * 1024)
+
+
+class Upstream(Part, frozen=True):
+    """Where connections go."""
+
+    address: Annotated[
+        str, Help("HOST:PORT, each address of the name; srv://NAME, each of its targets; or the path of a unix socket.")
+    ]
+    weight: Annotated[int, Help("Its share, beside the others' weights.")] = 1
+    name: Annotated[str | None, Help("Its name: in metrics, and on the hash ring.", none="", default="its address")] = (
+        None
+    )
+    tls: Annotated[ClientTls | None, Help("Speak TLS to it.", none="")] = None
+    proxy_protocol: Annotated[ProxyProtocol | None, Help("Say whom we stand for, by the PROXY protocol.")] = None
+
+
+class Listener(Part, frozen=True):
+    """One port of ours, and where its connections go."""
+
+    listen: Annotated[str, Help(":PORT on loopback, HOST:PORT, or the path of a unix socket.")]
+    upstreams: Annotated[tuple[Upstream, ...], Help("Where its connections go.")]
+    redis: Annotated[
+        Redis | None, Help("Shard Redis commands over the upstreams; else bytes are passed on.", none="")
+    ] = None
+    balance: Annotated[Balance, Help("Which upstream a connection goes to.")] = "round-robin"
+    connect_timeout: Annotated[Seconds, Help("How long an upstream may take to accept.")] = Seconds(5)
+    retries: Annotated[int, Help("How many other upstreams are tried when one does not accept.")] = 2
+    idle_timeout: Annotated[Seconds | None, Help("How long a connection may pass nothing.")] = Seconds(3600)
+    max_age: Annotated[Seconds | None, Help("How old a connection may become.")] = None
+    max_connections: Annotated[int | None, Help("How many connections at once; more wait.")] = None
+    queue: Annotated[int, Help("How many may wait; more are closed.")] = 1024
+    queue_timeout: Annotated[Seconds, Help("How long one may wait.")] = Seconds(5)
+    upstream_connections: Annotated[int | None, Help("How many connections to one address at once.")] = None
+    max_pending: Annotated[
+        int | None, Help("The circuit breaker: how many connections to upstreams may be under way at once.")
+    ] = 1024
+    rate: Annotated[float | None, Help("How many new connections a second; more wait.")] = None
+    burst: Annotated[int, Help("How many of them at once.")] = 10
+    allow: Annotated[tuple[str, ...], Help("Who may connect: addresses and networks; all without it.", "", "CIDR")] = ()
+    tls: Annotated[ServerTls | None, Help("Speak TLS to clients.", none="")] = None
+    accept_proxy: Annotated[bool, Help("Clients begin with the PROXY protocol, v1 or v2.")] = False
+    check: Annotated[Check | None, Help("Ask the upstreams whether they are well.", none="")] = None
+    eject: Annotated[Eject, Help("Leave out what fails.")] = Eject()
+    close_removed: Annotated[
+        bool, Help("Close connections to an address that its name does not have any more, or that is down.")
+    ] = True
+    mode: Annotated[str, Help("The mode of a unix socket, in octal.")] = "0660"
+
+    @property
+    def id(self) -> str:
+        """What tells it from the others, also over a reload."""
+        return self.listen
+
+
+class Settings(Common, frozen=True, kw_only=True):
+    """Carry the application's connections to the world: TCP to several upstreams, and Redis, sharded.
+
+    :PORT listens on loopback. See docs/ambassador.md for --config, which has all that a listener can be told.
+
+        ambassador :5432=tcp://db-0:5432,db-1:5432
+        ambassador ':6379=redis://a:6379,b:6379?hash_tag={}'
+        REDIS_SERVERS=a:6379:1,b:6379:1 ambassador
+        ambassador healthcheck [livez|readyz|startupz|healthz]
+
+    """
+
+    routes: Annotated[
+        tuple[str, ...],
+        Help("Where to listen, and where connections go.", metavar="LISTEN=UPSTREAMS", positional=True),
+    ] = ()
+    listeners: Annotated[
+        tuple[Listener, ...], Help("Listeners with all their settings, instead of LISTEN=UPSTREAMS.")
+    ] = ()
+    workers: Annotated[int, Help("Processes that carry connections.")] = 1
+    access_log: Annotated[
+        str | None, Help("Where to write a JSON line for each connection: stdout, or the path of a file.", none="off")
+    ] = None
+    drain_close_listeners: Annotated[
+        bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.")
+    ] = False
+
+    admin: Admin = Address(":9105")
+    ready_when: Annotated[Literal["started", "upstream"], READY] = "started"
+
+    def every_listener(self) -> tuple[Listener, ...]:
+        """Give the listeners, whatever they were written as."""
+        return self.listeners
