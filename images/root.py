@@ -1,9 +1,9 @@
 """Collect the root file systems that images are made of; runs in the build stage of images/Dockerfile.
 
     root.py interpreter ROOT CERTIFICATES    Python, its library and what they link to: the layer all images share
-    root.py packages ROOT COMMAND REQUIREMENT...
-                                             what pip installs, with that one command, and what it links to beyond that;
-                                             the requirement `sidecars[x]` is the wheel of these sources
+    root.py packages ROOT COMMAND[,COMMAND] REQUIREMENT...
+                                             what pip installs, with no other commands, and what it links to beyond
+                                             that; the requirement `sidecars[x]` is the wheel of these sources
     root.py programs FOLDER KIT...           Debian's programs of each kit, in FOLDER/KIT, and what they link to beyond
                                              the interpreter and the kits before
 
@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 LIBRARY = sysconfig.get_path("stdlib")
 PACKAGES = sysconfig.get_path("purelib")
@@ -70,6 +70,7 @@ KITS = {
         /usr/bin/ssh /usr/bin/gpgv
     """.split(),  # noqa: SIM905
     "server": ["/usr/lib/git-core/git-http-backend"],
+    "redis": ["/usr/bin/redis-server", "/usr/bin/redis-cli"],
 }
 
 # Of git's own folder: what git-syncer's git may call. What links to one of these stays too. The rest is for people, in
@@ -111,8 +112,8 @@ def interpreter(root: str, certificates: str) -> None:
     finish(root)
 
 
-def packages(root: str, command: str, *requirements: str) -> None:
-    """Fill `root` with what pip installs beside the interpreter; `command` is the only program of it."""
+def packages(root: str, commands: Sequence[str], *requirements: str) -> None:
+    """Fill `root` with what pip installs beside the interpreter; the commands are the only programs of it."""
     pip = [
         sys.executable,
         "-m",
@@ -125,8 +126,9 @@ def packages(root: str, command: str, *requirements: str) -> None:
         root,
     ]
     subprocess.run([*pip, *map(of_these_sources, requirements)], check=True)
-    prune_packages(root, command)
-    isolate(f"{root}{SCRIPTS}/{command}")
+    prune_packages(root, commands)
+    for command in commands:
+        isolate(f"{root}{SCRIPTS}/{command}")
     for package, folder in BESIDE.items():
         if os.path.exists(f"{root}{PACKAGES}/{package}"):
             shutil.copytree(folder, root + folder, symlinks=True, ignore=shutil.ignore_patterns("posix", "right"))
@@ -194,13 +196,15 @@ def of_these_sources(requirement: str) -> str:
     return f"{requirement} @ file://{wheel}" if re.match(r"sidecars\b", requirement) else requirement
 
 
-def prune_packages(root: str, command: str) -> None:
-    """Remove what an image of one command never runs: the other commands, their sidecars and build-time files."""
+def prune_packages(root: str, commands: Sequence[str]) -> None:
+    """Remove what an image of these commands never runs: the others, their sidecars and build-time files."""
+    runs = []
     for name in os.listdir(root + SCRIPTS):
-        if name != command:
+        if name not in commands:
             os.remove(f"{root}{SCRIPTS}/{name}")
-    with open(f"{root}{SCRIPTS}/{command}") as script:
-        runs = re.findall(r"from sidecars\.(\w+)", script.read())
+            continue
+        with open(f"{root}{SCRIPTS}/{name}") as script:
+            runs += re.findall(r"from sidecars\.(\w+)", script.read())
     for folder, kept in {"sidecars": ["core", *runs], **KEPT}.items():
         prune_folder(f"{root}{PACKAGES}/{folder}", kept)
     for part, library in NEEDED.items():
@@ -350,7 +354,7 @@ if __name__ == "__main__":
         case ["interpreter", root, certificates]:
             interpreter(root, certificates)
         case ["packages", root, command, *requirements]:
-            packages(root, command, *requirements)
+            packages(root, command.split(","), *requirements)
         case ["programs", folder, *kits]:
             programs(folder, *kits)
         case _:

@@ -114,6 +114,19 @@ IMAGES = [
         writable=("etc/passwd",),
         repository="/repository",
     ),
+    Image(
+        name="ambassador",
+        port=9105,
+        serves=(6380,),
+        # An upstream that is there: its own admin door.
+        idle=(":7000=tcp://127.0.0.1:9105",),
+        prefix="AMBASSADOR_",
+        secret="AMBASSADOR_REDIS_PASSWORD",
+        secretive=(":7001=redis://127.0.0.1:9",),
+        megabytes=60,
+        compressed=20,
+        memory=36,
+    ),
 ]
 
 

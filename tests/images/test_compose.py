@@ -20,7 +20,16 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 @pytest.fixture(scope="module")
 def ports():
     """Ports of this machine for the pages and S3, instead of those that a demo may hold."""
-    names = ("ADMIN_PORT", "ADAPTER_PORT", "SHIPPER_PORT", "S3_PORT", "SYNCER_PORT", "WEB_PORT")
+    names = (
+        "ADMIN_PORT",
+        "ADAPTER_PORT",
+        "SHIPPER_PORT",
+        "S3_PORT",
+        "SYNCER_PORT",
+        "WEB_PORT",
+        "AMBASSADOR_PORT",
+        "REDIS_PORT",
+    )
     with contextlib.ExitStack() as held:
         return {name: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for name in names}
 
@@ -30,6 +39,7 @@ def compose(engine_host, ports):
     """Run a command of the oldest compose that the file is written for, or of the machine's own."""
     words = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
     ours = {"DOCKER_HOST": engine_host, "COMPOSE_PROJECT_NAME": "sidecars-test", "S3_IMAGE": "sidecars/s3-server"}
+    ours["REDIS_IMAGE"] = "sidecars/redis"
     ours |= {name: str(port) for name, port in ports.items()}
 
     def compose(*arguments):
@@ -75,7 +85,9 @@ def files_of(output):
 
 
 def test_the_status_pages_are_open_on_this_machine(up, ports):
-    for name, port in (("log-tailer", "ADMIN_PORT"), ("s3-shipper", "SHIPPER_PORT"), ("git-syncer", "SYNCER_PORT")):
+    pages = {"log-tailer": "ADMIN", "s3-shipper": "SHIPPER", "git-syncer": "SYNCER", "ambassador": "AMBASSADOR"}
+    for name, word in pages.items():
+        port = f"{word}_PORT"
         assert json.loads(fetched(f"http://127.0.0.1:{ports[port]}/status"))["name"] == name
 
 
@@ -108,6 +120,18 @@ def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
     names = {"aws_access_key_id": "demo", "aws_secret_access_key": "demo-secret"}
     body = boto3.client("s3", "us-east-1", endpoint_url=server, **names).get_object(Bucket="logs", Key=keys[0])["Body"]
     assert gzip.decompress(body.read()).endswith(b"\n")
+
+
+def test_the_keys_are_on_both_redis_servers_and_the_application_counts(up, ports):
+    with socket.create_connection(("127.0.0.1", ports["REDIS_PORT"]), 10) as client, client.makefile("rb") as answers:
+        client.sendall(b"".join(b"SET key:%d %d\r\n" % (each, each) for each in range(40)))
+        assert [answers.readline() for _ in range(40)] == [b"+OK\r\n"] * 40
+    sizes = [int(up("exec", "-T", f"redis-{number}", "redis-cli", "dbsize")) for number in range(2)]
+    assert all(sizes) and sum(sizes) >= 40
+    deadline = time.monotonic() + 30
+    while not re.search(r"visits_1 .*\d|visits-1 .*\d", up("logs", "--no-color", "visits")):
+        assert time.monotonic() < deadline, up("logs", "--no-color", "visits", "ambassador")
+        time.sleep(0.2)
 
 
 def fetched(url, **headers):

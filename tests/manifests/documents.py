@@ -15,11 +15,13 @@ Document = dict[str, Any]
 
 ROOT = Path(__file__).parents[2] / "manifests"
 KUSTOMIZE = ("Kustomization", "Component")
-SIDECARS = ("log-tailer", "s3-shipper", "log-adapter", "git-syncer")
+SIDECARS = ("log-tailer", "s3-shipper", "log-adapter", "git-syncer", "ambassador")
 # What the manifests with s3-shipper are applied together with: a server, and the Secret with its keys.
 S3_SERVER = ROOT / "shipper" / "s3-server.yaml"
 # And those with git-syncer: a git host.
 GIT_SERVER = ROOT / "syncer" / "git-server.yaml"
+# And those with the ambassador: two redis servers.
+REDIS = ROOT / "ambassador" / "redis.yaml"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sidecars.adapter.settings
+import sidecars.ambassador.settings
 import sidecars.shipper.settings
 import sidecars.syncer.settings
 import sidecars.tailer.settings
@@ -66,6 +67,9 @@ SIDECARS = {
         128 << 20,
         user=65533,
         image=(("GITSYNC_ROOT", "/git"),),
+    ),
+    "ambassador": Sidecar(
+        sidecars.ambassador.settings.Settings, "sidecars.ambassador", "AMBASSADOR_", 9105, 36 << 20, 120 << 20
     ),
 }
 
@@ -145,7 +149,10 @@ def sidecar_rules(container: Container, resources: list[Document]) -> Iterator[s
         yield "its memory limit is below what it was measured to need at most"
     if settings.grace > container.pod.get("terminationGracePeriodSeconds", 30) - 2:
         yield f"its grace of {settings.grace:g} s leaves no time within the pod's"
-    yield from _published(container, settings) if container.sidecar == "git-syncer" else _followed(container, settings)
+    if container.sidecar != "ambassador":
+        yield from (
+            _published(container, settings) if container.sidecar == "git-syncer" else _followed(container, settings)
+        )
 
 
 def _once(settings: Any) -> bool:

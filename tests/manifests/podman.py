@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import re
@@ -14,21 +15,23 @@ from typing import Any
 import yaml
 
 from sidecars import __version__
-from tests.manifests.documents import GIT_SERVER, S3_SERVER, Document, containers, documents, pod_spec, pods
+from tests.manifests.documents import GIT_SERVER, REDIS, S3_SERVER, Document, containers, documents, pod_spec, pods
 
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
 
-TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, DEMO, S3 = (
+TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, DEMO, S3, REDIS_SERVER = (
     f"sidecars/log-tailer:{__version__}",
     f"sidecars/log-tailer:{__version__}-debug",
     f"sidecars/s3-shipper:{__version__}",
     f"sidecars/log-adapter:{__version__}",
     f"sidecars/git-syncer:{__version__}",
+    f"sidecars/ambassador:{__version__}",
     f"sidecars/demo:{__version__}",
     f"sidecars/s3-server:{__version__}",
+    f"sidecars/redis:{__version__}",
 )
-IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, DEMO, S3}
+IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, DEMO, S3, REDIS_SERVER}
 
 # What stands in for applications of others, which come from a registry: an image of ours and what changes with it.
 STAND_INS: dict[str, Document] = {
@@ -37,6 +40,7 @@ STAND_INS: dict[str, Document] = {
     "busybox:1.37": {"image": DEBUG},
     "motoserver/moto:5.2.5": {"image": S3},
     "nginxinc/nginx-unprivileged:1.28": {"image": DEMO, "args": ["app", "--dir=/var/log/nginx"]},
+    "redis:8.2": {"image": REDIS_SERVER},
 }
 # The servers that manifests are tried with, by the sidecar that needs one: their file, and their address there.
 SERVERS = {"s3-shipper": (S3_SERVER, "s3:5000"), "git-syncer": (GIT_SERVER, "git:9418")}
@@ -51,6 +55,7 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     - A Job becomes its pod, and so does a StatefulSet, with an emptyDir for each claim.
     - A Secret becomes a ConfigMap, since podman mounts no Secret.
     - The S3 server and the git host move into the pod, since that has no network, and are at 127.0.0.1.
+    - The redis servers do so too, each at an address of its own.
     - An init container of git-syncer becomes a second container, or it would wait for that host.
     - A long --quiet is shortened.
     - Probes go, since podman runs none by itself; ports too, since the pod has no network; and variables from fields
@@ -108,6 +113,8 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
         pod["restartPolicy"] = "Never"
     for name in [name for name in SERVERS if any(one.sidecar == name for one in containers(pod))]:
         _add_server(pod, name, lost)
+    if any(one.sidecar == "ambassador" for one in containers(pod)):
+        _add_redis(pod, lost)
     _unsidecar(pod, lost)
     for volume in pod.get("volumes", []):
         if secret := volume.pop("secret", None):
@@ -122,6 +129,24 @@ def _add_server(pod: Document, sidecar: str, lost: list[str]) -> None:
     (server,) = pods(documents(file))
     pod["containers"] += server["containers"]
     pod["volumes"] = pod.get("volumes", []) + server["volumes"]
+
+
+def redis_address(number: int) -> str:
+    """Where the redis server of a number is, in a pod."""
+    return f"127.0.0.{number + 2}"
+
+
+def _add_redis(pod: Document, lost: list[str]) -> None:
+    lost.append("the Service redis-svc: its servers run in the pod itself, and are in its /etc/hosts")
+    (server,) = pods(documents(REDIS))
+    for number in range(2):
+        container = copy.deepcopy(server["containers"][0])
+        container["name"] = f"redis-{number}"
+        container["command"][container["command"].index("0.0.0.0")] = redis_address(number)
+        pod["containers"].append(container)
+        name = f"redis-st-{number}.redis-svc"
+        names = [name, f"{name}.default.svc.cluster.local"]
+        pod.setdefault("hostAliases", []).append({"ip": redis_address(number), "hostnames": names})
 
 
 def _unsidecar(pod: Document, lost: list[str]) -> None:

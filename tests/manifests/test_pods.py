@@ -14,7 +14,7 @@ import pytest
 
 from tests.manifests import documents, kustomize
 from tests.manifests.documents import ROOT, S3_SERVER, Document
-from tests.manifests.podman import Podman, podman_form
+from tests.manifests.podman import Podman, podman_form, redis_address
 from tests.unit.demo.process import Process
 
 # What the tailer of each manifest must print.
@@ -54,6 +54,15 @@ READ = {
     "gallery/8-git-sync.yaml": ("/git/shop.git/site/index.html", REVISION),
     "components/example": ("/git/current/site/index.html", REVISION),
 }
+# Where the application of each manifest finds its Redis, whose keys are on two servers.
+SHARDED = {
+    "ambassador/native-sidecar.yaml": 6379,
+    "ambassador/pod.yaml": 6379,
+    "gallery/9-ambassador-redis.yaml": 6380,
+    "components/example": 6379,
+}
+# What is validated and not run, and why.
+NOT_RUN = {"ambassador/postgres.yaml": "there is no image of Postgres to run here"}
 FLUENTD = "gallery/7-fluentd-s3.yaml"
 
 Found = list[Document]
@@ -125,7 +134,7 @@ class Running:
 
 
 def test_every_manifest_says_what_its_sidecars_do() -> None:
-    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, FLUENTD}
+    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, *SHARDED, *NOT_RUN, FLUENTD}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -137,6 +146,8 @@ def test_its_tailer_shows_the_lines_of_the_application(name: str, podman: Podman
         log.wait_for(LINES[name])
         if name in READ:  # a pod for one more reader would take as long again
             assert found(Running(podman, name, ids, "git-syncer"), *READ[name])
+        if name in SHARDED:
+            assert shards(podman, ids, SHARDED[name])
 
 
 @pytest.mark.parametrize("name", [name for name in LINES if name.startswith("tailer/")])
@@ -219,6 +230,33 @@ def test_its_shipper_has_put_every_line_into_the_bucket_once_when_the_pod_has_en
         assert objects
         assert [key for key in objects if not re.fullmatch(KEYS[name], key)] == []
         assert sorted(line for body in objects.values() for line in body) == running.written()
+
+
+@pytest.mark.parametrize("name", [name for name in SHARDED if name not in LINES])
+def test_its_ambassador_shards_the_keys_and_the_pod_ends_well(
+    name: str, podman: Podman, lost: dict[str, list[str]]
+) -> None:
+    with podman.playing(played(name, lost)) as ids:
+        running = Running(podman, name, ids, "ambassador")
+        assert shards(podman, ids, SHARDED[name])
+        running.end()
+        assert running.exit_codes() == {0}, said(podman, running.sidecar)
+
+
+KEYS_SET = range(100, 140)
+
+
+def shards(podman: Podman, ids: dict[str, str], port: int) -> bool:
+    """Set keys through the ambassador: each of the servers must have some of them, and both together all."""
+    (client,) = [key for full, key in ids.items() if full.endswith("-redis-0")]
+    words = "\n".join(f"SET key:{each} {each}" for each in KEYS_SET)
+
+    def asked(*address: str, stdin: str) -> list[str]:
+        return podman("exec", "--interactive", client, "redis-cli", *address, stdin=stdin).split()
+
+    wait_until(lambda: asked("-p", str(port), stdin=words) == ["OK"] * len(KEYS_SET))
+    each = [asked("-h", redis_address(number), stdin="KEYS key:*") for number in range(2)]
+    return all(each) and sorted(each[0] + each[1]) == [f"key:{each}" for each in KEYS_SET]
 
 
 def test_in_fluentds_place_it_ships_what_fluentd_would_and_where(podman: Podman, lost: dict[str, list[str]]) -> None:
