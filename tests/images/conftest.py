@@ -1,5 +1,6 @@
 """Containers of our images, met as an operator meets them. An image takes part in the kit by its line in IMAGES."""
 
+import contextlib
 import http.client
 import os
 import subprocess
@@ -250,9 +251,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.path
 
 
-@pytest.fixture
-def start(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterator[Callable[..., Container]]:
-    """Start a container as restricted as Pod Security asks, by a user that no image knows, with OpenShift's group 0."""
+@contextlib.contextmanager
+def starting(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterator[Callable[..., Container]]:
+    """Start containers as restricted as Pod Security asks, by a user that no image knows, with OpenShift's group 0."""
     started = []
 
     def start(image: Image | str, *arguments: str, tag: str = "latest", **options: Any) -> Container:
@@ -277,9 +278,31 @@ def start(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterat
         container.start()
         return Container(container, image)
 
-    yield start
-    for container in started:
-        container.remove(force=True, v=True)
+    try:
+        yield start
+    finally:
+        for container in started:
+            container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def start(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterator[Callable[..., Container]]:
+    with starting(engine, request) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def standing(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Iterator[Callable[[Image], Container]]:
+    """Give one idle container of an image to all tests that only look at it: each start takes a second."""
+    with starting(engine, request) as start:
+        made: dict[str, Container] = {}
+
+        def standing(image: Image) -> Container:
+            if image.name not in made:
+                made[image.name] = start(image, *image.idle).wait_until_ready()
+            return made[image.name]
+
+        yield standing
 
 
 @pytest.fixture
@@ -305,9 +328,9 @@ def state(engine: docker.DockerClient) -> Iterator[dict[str, dict[str, str]]]:
 
 
 @pytest.fixture
-def idle(image: Image, start: Callable[..., Container]) -> Container:
-    """A container of the image that is ready and has nothing to do."""
-    return start(image, *image.idle).wait_until_ready()
+def idle(image: Image, standing: Callable[[Image], Container]) -> Container:
+    """A container of the image that is ready and has nothing to do; other tests look at it too."""
+    return standing(image)
 
 
 @pytest.fixture

@@ -172,9 +172,10 @@ sys.exit(process.wait())
 # -------------------------------------------------------------------------------------------- how it ends
 
 
-def test_sigterm_ends_it_with_exit_code_0(idle):
-    idle.kill(signal="SIGTERM")
-    assert idle.wait() == 0
+def test_sigterm_ends_it_with_exit_code_0(image, start):
+    container = start(image, *image.idle).wait_until_ready()
+    container.kill(signal="SIGTERM")
+    assert container.wait() == 0
 
 
 def test_sigterm_before_it_is_ready_is_not_lost(image, start):
