@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from sidecars.core.health import Health
 from sidecars.core.settings import Common, shown
 
 _MOST_ROWS = 200  # of a table: a page is asked for each second, and must not hold up the event loop
+_PROBES = ("/startupz", "/livez", "/readyz", "/healthz")
 
 
 class Shown(Protocol):
@@ -36,12 +38,26 @@ class Shown(Protocol):
 
 
 class Admin:
-    """The door's routes over one service's health and status; `posts` are answered to POST, if the guards let it in."""
+    """The door's routes over one service's health and status.
+
+    `posts` are answered to POST, `pages` to GET, if the guards let it in. Where `refresh` gives something to await,
+    that is done before metrics and pages are read.
+    """
 
     def __init__(
-        self, service: Shown, settings: Common, health: Health, *, name: str, posts: dict[str, Answer]
+        self,
+        service: Shown,
+        settings: Common,
+        health: Health,
+        *,
+        name: str,
+        posts: dict[str, Answer],
+        pages: dict[str, Answer],
+        refresh: Callable[[], Awaitable[None] | None],
     ) -> None:
         self.posts = posts
+        self.pages = pages
+        self._refresh = refresh
         self._service = service
         self._settings = settings
         self._health = health
@@ -75,22 +91,25 @@ class Admin:
         """Listen no more."""
         self._door.close()
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer a request."""
-        known = {"GET": self._gets, "POST": self.posts}
+        known = {"GET": {**self.pages, **self._gets}, "POST": self.posts}
         allowed = [method for method, routes in known.items() if request.path in routes]
         if not allowed:
             return text(404, f"there is no {request.path[:100]} here")
         if request.method not in allowed:
             methods = ", ".join(["GET, HEAD" if each == "GET" else each for each in allowed])
             return text(405, f"only {methods} works here")._replace(headers=(("Allow", methods),))
-        reason = self._refusal(request)
-        return text(403, reason) if reason else known[request.method][request.path](request)
+        if reason := self._refusal(request):
+            return text(403, reason)
+        answer = known[request.method][request.path]
+        fresh = None if request.method == "POST" or request.path in _PROBES else self._refresh()
+        return _after(fresh, answer, request) if fresh else answer(request)
 
     def _refusal(self, request: Request) -> str | None:
         if request.method == "POST":
             return refusal_of_post(request, self._settings.admin_post)
-        if request.path in ("/", "/status"):
+        if request.path in ("/", "/status") or request.path in self.pages:
             return refusal_of_page(request, self._settings.admin_pages)
         return None
 
@@ -174,6 +193,11 @@ def _cannot_listen(address: object, error: OSError) -> str:
 
 def _probe(reasons: list[str]) -> Response:
     return text(503, "\n".join(map(log.plain, reasons))) if reasons else text(200, "ok")
+
+
+async def _after(fresh: Awaitable[None], answer: Answer, request: Request) -> Response:
+    await fresh
+    return answer(request)
 
 
 def _metrics(request: Request) -> Response:

@@ -10,7 +10,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
 import sidecars
@@ -49,7 +49,8 @@ class Lifecycle:
 
     `drain` is set when it shall take nothing new, finish what it has begun, and return.
     `state_dir` is the directory this process holds alone, or None when state lives in memory.
-    `posts` maps the sidecar's own POST paths of the admin door to their answers.
+    `posts` maps the sidecar's own POST paths of the admin door to their answers, `pages` those that are read.
+    `refresh` makes the numbers fresh that metrics and pages are made of, where that takes a moment.
     `reload` is called on SIGHUP, on the event loop, where the sidecar has set it.
     """
 
@@ -58,6 +59,8 @@ class Lifecycle:
         self.health = Health(ready_needs_delivery=settings.ready_when != "started")
         self.state_dir: str | None = None
         self.posts: dict[str, Answer] = {}
+        self.pages: dict[str, Answer] = {}
+        self.refresh: Callable[[], Awaitable[None]] | None = None
         self.reload: Callable[[], None] | None = None
         self.signal: signal.Signals | None = None
         self.stopped = asyncio.Event()
@@ -155,7 +158,15 @@ async def _live(service: Service, settings: Common, life: Lifecycle, name: str, 
     log.info("started", name=name, version=sidecars.__version__, pid=os.getpid())
     for warning in settings.provenance.warnings:
         log.warning("setting ignored", reason=warning)
-    admin = Admin(service, settings, life.health, name=name, posts=life.posts)
+    admin = Admin(
+        service,
+        settings,
+        life.health,
+        name=name,
+        posts=life.posts,
+        pages=life.pages,
+        refresh=lambda: life.refresh() if life.refresh else None,
+    )
     admin.posts["/quitquitquit"] = lambda _: _quit(life)
     watch = asyncio.create_task(_drain_on_file(settings.exit_on_file, life))
     try:

@@ -1,0 +1,140 @@
+"""What ambassador counts: planes and the decider keep plain numbers, which become metrics when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Literal, NamedTuple, cast
+
+from prometheus_client import Metric
+from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+from prometheus_client.samples import Sample
+
+from sidecars.ambassador.plan import Counted
+
+# Seconds: the upper bounds of a histogram's buckets. The last bucket of a report is for what is longer than all.
+BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+# Each label's values come from settings or from a fixed list, never from what clients and upstreams send. Should a
+# part of the program break that, a metric's samples end here, and the rest is added up as OTHER.
+MOST_SAMPLES = 2000
+OTHER = "(other)"
+
+
+class Kind(NamedTuple):
+    """A metric: its type, what it says, and its labels."""
+
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...]
+
+
+_LISTENER = ("listener",)
+_UPSTREAM = ("listener", "upstream")
+
+METRICS: dict[str, Kind] = {
+    "connections_total": Kind("counter", "Connections accepted.", _LISTENER),
+    "connections": Kind("gauge", "Open connections of clients, waiting ones included.", _LISTENER),
+    "waiting": Kind("gauge", "Connections that wait for a place.", _LISTENER),
+    "ended_total": Kind("counter", "Connections that ended, by why.", ("listener", "reason")),
+    "received_bytes_total": Kind("counter", "Bytes from clients.", _LISTENER),
+    "sent_bytes_total": Kind("counter", "Bytes to clients.", _LISTENER),
+    "upstream_connections_total": Kind("counter", "Connections made to an upstream.", _UPSTREAM),
+    "upstream_connections": Kind("gauge", "Open connections to an upstream.", _UPSTREAM),
+    "upstream_failures_total": Kind(
+        "counter", "Connections to an upstream that failed, by why.", ("listener", "upstream", "reason")
+    ),
+    "upstream_connect_seconds": Kind("histogram", "How long upstreams take to accept, with TLS.", _LISTENER),
+    "retries_total": Kind("counter", "Tries of another upstream after one did not accept.", _LISTENER),
+    "upstream_up": Kind("gauge", "The addresses of an upstream that take connections.", _UPSTREAM),
+    "ejections_total": Kind("counter", "How often an address was left out, for its failures.", _UPSTREAM),
+    "redis_command_seconds": Kind("histogram", "From a command's arrival to its answer.", ("listener", "command")),
+    "redis_errors_total": Kind("counter", "Errors answered, by kind.", ("listener", "kind")),
+    "redis_upstream_requests_total": Kind("counter", "Commands sent to a shard.", _UPSTREAM),
+    "redis_upstream_responses_total": Kind("counter", "Answers of a shard.", _UPSTREAM),
+    "redis_upstream_request_bytes_total": Kind("counter", "Bytes sent to a shard.", _UPSTREAM),
+    "redis_upstream_response_bytes_total": Kind("counter", "Bytes received from a shard.", _UPSTREAM),
+    "redis_upstream_queue": Kind("gauge", "Commands that wait for a shard's answer.", _UPSTREAM),
+    "redis_fragments_total": Kind("counter", "Parts that commands were split in, over the shards.", _LISTENER),
+    "access_log_dropped_total": Kind("counter", "Lines of the access log that nobody took in time.", ()),
+    "workers": Kind("gauge", "Processes that carry connections now.", ()),
+    "worker_deaths_total": Kind("counter", "Processes that died, and were started again.", ()),
+}
+
+
+def added(reports: Iterable[Counted]) -> Counted:
+    """Add up what several have counted, gauges too: the open connections of all are those of each."""
+    total: Counted = {}
+    for report in reports:
+        for name, values in report.items():
+            sums = total.setdefault(name, {})
+            for labels, value in values.items():
+                sums[labels] = _sum(sums[labels], value) if labels in sums else value
+    return total
+
+
+def _sum(one: float | list[float], other: float | list[float]) -> float | list[float]:
+    if isinstance(one, list):
+        return [a + b for a, b in zip(one, cast(list[float], other), strict=True)]
+    return one + cast(float, other)
+
+
+def lasting(report: Counted) -> Counted:
+    """Give what stays counted of a process that is gone: all but what was open."""
+    return {name: values for name, values in report.items() if name in METRICS and METRICS[name].type != "gauge"}
+
+
+def quantile(histogram: list[float], share: float) -> float | None:
+    """Give the bucket's bound, in seconds, under which this share of what was measured lies; None if nothing was."""
+    counts = list(accumulate(histogram[:-1]))
+    if not counts or not counts[-1]:
+        return None
+    wanted = share * counts[-1]
+    return next((bound for bound, count in zip(BUCKETS, counts, strict=False) if count >= wanted), BUCKETS[-1])
+
+
+class Collected(Collector):
+    """Tells Prometheus what a function counts, at each scrape."""
+
+    def __init__(self, counted: Callable[[], Counted]) -> None:
+        self._counted = counted
+
+    def show_in(self, registry: CollectorRegistry = REGISTRY) -> None:
+        """Have the registry, by default that of the admin door, tell these numbers too."""
+        registry.register(self)
+
+    def describe(self) -> Iterator[Metric]:
+        """Say nothing beforehand: to count is not asked for at the start."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Give each metric, with or without samples yet."""
+        report = self._counted()
+        for name, kind in METRICS.items():
+            full = f"ambassador_{name}"
+            metric = Metric(full.removesuffix("_total") if kind.type == "counter" else full, kind.help, kind.type)
+            for labels, value in bounded(report.get(name, {})).items():
+                metric.samples += _samples(full, dict(zip(kind.labels, labels, strict=True)), value)
+            yield metric
+
+
+def bounded(values: Mapping[tuple[str, ...], float | list[float]]) -> Mapping[tuple[str, ...], float | list[float]]:
+    """Give at most so many samples, the rest added up under one name."""
+    if len(values) <= MOST_SAMPLES:
+        return values
+    kept: dict[tuple[str, ...], float | list[float]] = {}
+    for labels, value in values.items():
+        place = labels if len(kept) < MOST_SAMPLES - 1 else (OTHER,) * len(labels)
+        kept[place] = _sum(kept[place], value) if place in kept else value
+    return kept
+
+
+def _samples(name: str, labels: dict[str, str], value: float | list[float]) -> list[Sample]:
+    if not isinstance(value, list):
+        return [Sample(name, labels, value)]
+    counts = list(accumulate(value[:-1]))
+    bounds = [str(float(bound)) for bound in BUCKETS] + ["+Inf"]
+    buckets = [
+        Sample(f"{name}_bucket", {**labels, "le": bound}, count) for bound, count in zip(bounds, counts, strict=True)
+    ]
+    return [*buckets, Sample(f"{name}_count", labels, counts[-1]), Sample(f"{name}_sum", labels, value[-1])]
