@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from sidecars.ambassador.accesslog import AccessLog
-from sidecars.ambassador.admission import Admission
+from sidecars.ambassador.admission import Admission, Alone
 from sidecars.ambassador.connection import Connection
 from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.plan import Counted, Outcome, Plan, Route
@@ -59,7 +59,7 @@ class Plane:
         self.loop = loop
         self.tell = tell
         self.access = access
-        self.admission = admission or Admission()
+        self.admission = admission or Alone()
 
     def apply(self, plan: Plan, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         """Make a plan so.
