@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import mmap
+import os
 import time
+from collections.abc import Iterator
 from typing import Protocol
+
+_ROWS = 4096  # of what is limited; what has no places taken makes room for another
 
 
 class Admission(Protocol):
@@ -64,3 +71,107 @@ def paced(due: float, now: float, rate: float, burst: int) -> tuple[float, float
     if wait > 1e-9:
         return due, wait
     return max(due, now) + 1 / rate, 0.0
+
+
+class Shared:
+    """The limits of several processes, in memory that they share.
+
+    A row for each of what is limited: the hash of its name, when its next connection is due, and how many are in by
+    each process, which alone changes that number. What depends on the others' numbers is done under a lock, for some
+    microseconds; the kernel lets it go when its holder dies. The parent gives back what a process had that has died.
+    """
+
+    def __init__(self, descriptor: int, processes: int, index: int) -> None:
+        self._descriptor = descriptor
+        self._processes = processes
+        self._index = index
+        memory = memoryview(mmap.mmap(descriptor, _size(processes)))
+        self._names = memory[: 8 * _ROWS].cast("Q")
+        self._due = memory[8 * _ROWS : 16 * _ROWS].cast("d")
+        self._taken = memory[16 * _ROWS :].cast("i")
+        self._rows: dict[str, tuple[int, int]] = {}
+
+    @staticmethod
+    def memory(processes: int) -> int:
+        """Make what is shared, and give its descriptor."""
+        descriptor = os.memfd_create("ambassador-admission")
+        os.ftruncate(descriptor, _size(processes))
+        return descriptor
+
+    def take(self, route: str, most: int | None) -> bool:
+        """Let one more in, unless all processes together have so many."""
+        if most is None:
+            self._taken[self._row(route) * self._processes + self._index] += 1
+            return True
+        first = self._row(route) * self._processes
+        with self._locked():
+            if sum(self._taken[first : first + self._processes]) >= most:
+                return False
+            self._taken[first + self._index] += 1
+            return True
+
+    def give(self, route: str) -> None:
+        """One that was let in has ended."""
+        self._taken[self._row(route) * self._processes + self._index] -= 1
+
+    def may_begin(self, route: str, rate: float, burst: int) -> float:
+        """Say how long the next one has to wait."""
+        row = self._row(route)
+        with self._locked():
+            self._due[row], wait = paced(self._due[row], time.monotonic(), rate, burst)
+            return wait
+
+    def forget(self, index: int) -> None:
+        """Give back the slots of a process that is gone."""
+        with self._locked():
+            for place in range(index, len(self._taken), self._processes):
+                self._taken[place] = 0
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+
+    def _row(self, route: str) -> int:
+        name, row = self._rows.get(route, (0, 0))
+        if not name or self._names[row] != name:
+            name = _name(route)
+            with self._locked():
+                row = self._found(name)
+            self._rows[route] = name, row
+        return row
+
+    def _found(self, name: int) -> int:
+        names = self._names.tolist()
+        for wanted in (name, 0):
+            if wanted in names:
+                row = names.index(wanted)
+                break
+        else:
+            row = self._unused(time.monotonic())
+            self._due[row] = 0.0
+        self._names[row] = name
+        return row
+
+    def _unused(self, now: float) -> int:
+        """Give a row nobody misses; when there is none, two share one, which limits them both together."""
+        for row in range(_ROWS):
+            first = row * self._processes
+            if self._due[row] <= now and not any(self._taken[first : first + self._processes]):
+                return row
+        return _ROWS - 1
+
+
+def _size(processes: int) -> int:
+    return _ROWS * (16 + 4 * processes)
+
+
+def _name(route: str) -> int:
+    """Give a number for a text: FNV-1a, 64 bits; hashlib would load OpenSSL. 0 is the name of a free row."""
+    name = 0xCBF29CE484222325
+    for byte in route.encode():
+        name = (name ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return name or 1

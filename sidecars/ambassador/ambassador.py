@@ -113,11 +113,10 @@ class Here:
 
     def __init__(self, loop: Loop, tell: Callable[[Outcome], None], settings: Settings) -> None:
         from sidecars.ambassador.accesslog import AccessLog  # with workers, these are theirs
-        from sidecars.ambassador.admission import Alone
         from sidecars.ambassador.plane import Plane
 
         self._access = AccessLog(settings.access_log) if settings.access_log else None
-        self._plane = Plane(loop, tell, access=self._access, admission=Alone())
+        self._plane = Plane(loop, tell, access=self._access)
         self.drain = self._plane.drain
         self.connections = self._plane.connections
         self.counted = self._plane.counted
@@ -226,9 +225,7 @@ class Ambassador:
         """Say how many connections had to be closed before their end."""
         if not self._cut:
             return None
-        return (
-            f"{self._cut} open {'connection was' if self._cut == 1 else 'connections were'} cut at the end of the grace"
-        )
+        return f"{self._cut} open {'connection was' if self._cut == 1 else 'connections were'} cut"
 
     def status(self) -> dict[str, object]:
         """Give numbers and rows for the status page."""
