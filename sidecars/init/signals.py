@@ -1,0 +1,49 @@
+"""A one-shot command that a signal ends: it says so by its exit code, so that nothing takes it for done."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Ended(SystemExit):
+    """A signal has ended the command: raised in the main thread, wherever it is; a `finally` is the place to tidy up.
+
+    It is a SystemExit because asyncio lets only that and KeyboardInterrupt out of a running event loop. `undone` says
+    what was not done, for the termination message.
+    """
+
+    def __init__(self, number: int, undone: str | None = None) -> None:
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+        self.undone = undone
+
+
+def take() -> None:
+    """From now on the first signal raises Ended, and a second ends the process without tidying up."""
+    for number in ENDING:
+        # What nohup, or the parent, has told us to ignore stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _raise)
+
+
+def last(number: int) -> None:
+    """Let the next signal end the process at once: the first, this one, is being obeyed."""
+    for each in ENDING:
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, lambda *_: os._exit(128 + number))
+
+
+def release() -> None:
+    """Give back what Python changed, for the program that takes this process over: an exec keeps what is ignored."""
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    last(number)
+    raise Ended(number)
