@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Literal, NamedTuple
 
+from msgspec.structs import force_setattr, replace
+
+from sidecars.ambassador import checking
 from sidecars.core.settings import READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
 
 PROG = "ambassador"
 PREFIX = "AMBASSADOR_"
+
+CARRY, DRAIN = "What to carry", "Start and end"
+TWEMPROXY = "In the place of twemproxy (these variables are read with REDIS_SERVERS only)"
 
 Balance = Literal["round-robin", "least-connections", "source-hash", "random-two"]
 Hash = Literal[
@@ -26,12 +35,16 @@ class ClientTls(Part, frozen=True):
     cert: Annotated[str | None, Help("Our certificate, for mutual TLS.", metavar="PATH", none="")] = None
     cert_key: Annotated[str | None, Help("Its key; may stand in the same file.", metavar="PATH", none="")] = None
     server_name: Annotated[
-        str | None, Help("The name to ask for and to check; off: none.", none="off", default="the upstream's host")
+        str | None, Help("The name to ask for and to check; off: none.", none="", default="the upstream's host")
     ] = None
     names: Annotated[
         tuple[str, ...], Help("Names of which the certificate must have one; spiffe:// URIs too.", metavar="NAME")
     ] = ()
     verify: Annotated[bool, Help("Check the certificate.")] = True
+
+    def __post_init__(self) -> None:
+        """Refuse what only half makes sense; ValueError."""
+        checking.client_tls(self)
 
 
 class ServerTls(Part, frozen=True):
@@ -43,6 +56,10 @@ class ServerTls(Part, frozen=True):
         str | None, Help("Ask clients for a certificate of this authority.", metavar="PATH", none="")
     ] = None
     names: Annotated[tuple[str, ...], Help("Names of which a client's certificate must have one.", metavar="NAME")] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what only half makes sense; ValueError."""
+        checking.server_tls(self)
 
 
 class TcpCheck(Part, frozen=True):
@@ -58,6 +75,10 @@ class HttpCheck(Part, frozen=True):
     path: Annotated[str, Help("The path.")] = "/"
     status: Annotated[tuple[int, ...], Help("The statuses that are well; 2xx without it.")] = ()
     host: Annotated[str | None, Help("The Host header.", none="", default="the upstream's")] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no server can be asked; ValueError."""
+        checking.http_check(self)
 
 
 class RedisCheck(Part, frozen=True):
@@ -75,6 +96,10 @@ class Check(Part, frozen=True):
     rise: Annotated[int, Help("So many successes make it up.")] = 1
     fall: Annotated[int, Help("So many failures make it down.")] = 3
 
+    def __post_init__(self) -> None:
+        """Refuse two kinds, none, and numbers out of range; ValueError."""
+        checking.check(self)
+
 
 class Eject(Part, frozen=True):
     """When an upstream that fails its connections is left out, and for how long."""
@@ -83,6 +108,10 @@ class Eject(Part, frozen=True):
     time: Annotated[Seconds, Help("How long at first; doubled each time, with jitter.")] = Seconds(5)
     max_time: Annotated[Seconds, Help("How long at most.")] = Seconds(60)
     max_share: Annotated[int, Help("So many percent of the upstreams at most; one may always go.")] = 50
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range; ValueError."""
+        checking.eject(self)
 
 
 class Redis(Part, frozen=True):
@@ -105,6 +134,10 @@ class Redis(Part, frozen=True):
     client_password: Annotated[Secret | None, Help("The password clients must give.")] = None
     max_request: Annotated[Bytes, Help("The largest command taken.")] = Bytes(512 * 1024 * 1024)
 
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range, and a user without a password; ValueError."""
+        checking.redis(self)
+
 
 class Upstream(Part, frozen=True):
     """Where connections go."""
@@ -119,11 +152,16 @@ class Upstream(Part, frozen=True):
     tls: Annotated[ClientTls | None, Help("Speak TLS to it.", none="")] = None
     proxy_protocol: Annotated[ProxyProtocol | None, Help("Say whom we stand for, by the PROXY protocol.")] = None
 
+    def __post_init__(self) -> None:
+        """Refuse an address that is none, and a weight of nothing; ValueError."""
+        checking.upstream(self)
+        force_setattr(self, "address", self.address.removeprefix("unix://"))
+
 
 class Listener(Part, frozen=True):
     """One port of ours, and where its connections go."""
 
-    listen: Annotated[str, Help(":PORT on loopback, HOST:PORT, or the path of a unix socket.")]
+    listen: Annotated[str, Help(":PORT on loopback, IP:PORT, *:PORT everywhere, or the path of a unix socket.")]
     upstreams: Annotated[tuple[Upstream, ...], Help("Where its connections go.")]
     redis: Annotated[
         Redis | None, Help("Shard Redis commands over the upstreams; else bytes are passed on.", none="")
@@ -152,13 +190,18 @@ class Listener(Part, frozen=True):
     ] = True
     mode: Annotated[str, Help("The mode of a unix socket, in octal.")] = "0660"
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be listened on, or does not go together; ValueError."""
+        checking.listener(self)
+        force_setattr(self, "listen", self.listen.removeprefix("unix://"))
+
     @property
     def id(self) -> str:
         """What tells it from the others, also over a reload."""
         return self.listen
 
 
-class Settings(Common, frozen=True, kw_only=True):
+class Settings(Common, frozen=True, kw_only=True, dict=True):
     """Carry the application's connections to the world: TCP to several upstreams, and Redis, sharded.
 
     :PORT listens on loopback. See docs/ambassador.md for --config, which has all that a listener can be told.
@@ -172,22 +215,130 @@ class Settings(Common, frozen=True, kw_only=True):
 
     routes: Annotated[
         tuple[str, ...],
-        Help("Where to listen, and where connections go.", metavar="LISTEN=UPSTREAMS", positional=True),
+        Help(
+            "Where to listen, and where connections go; the variable's are separated by spaces and newlines.",
+            CARRY,
+            "LISTEN=UPSTREAMS",
+            positional=True,
+            words=True,
+        ),
     ] = ()
     listeners: Annotated[
-        tuple[Listener, ...], Help("Listeners with all their settings, instead of LISTEN=UPSTREAMS.")
+        tuple[Listener, ...], Help("Listeners with all their settings, instead of LISTEN=UPSTREAMS.", CARRY)
     ] = ()
-    workers: Annotated[int, Help("Processes that carry connections.")] = 1
+    workers: Annotated[int, Help("Processes that carry connections.", CARRY)] = 1
     access_log: Annotated[
-        str | None, Help("Where to write a JSON line for each connection: stdout, or the path of a file.", none="off")
+        str | None,
+        Help("Where to write a JSON line for each connection: stdout, or the path of a file.", CARRY, "PATH"),
     ] = None
+    nameserver: Annotated[
+        tuple[Address, ...],
+        Help("Ask these name servers.", CARRY, none="", default="those of /etc/resolv.conf"),
+    ] = ()
     drain_close_listeners: Annotated[
-        bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.")
+        bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.", DRAIN)
     ] = False
+
+    nutcracker_config: Annotated[
+        str | None, Help("A configuration file of twemproxy, which it calls nutcracker.", TWEMPROXY, "PATH", none="")
+    ] = None
+    stats: Annotated[
+        str | None,
+        Help(
+            "Where twemproxy's counters are served, as JSON; or off.",
+            TWEMPROXY,
+            "HOST:PORT",
+            none="",
+            default="0.0.0.0:22222 in the place of twemproxy, else off",
+        ),
+    ] = None
+    redis_servers: Annotated[
+        str | None,
+        Help("HOST:PORT:WEIGHT of each shard, by commas or spaces.", TWEMPROXY, none="", variable="REDIS_SERVERS"),
+    ] = None
+    listen_port: Annotated[
+        str | None,
+        Help("Where to listen, on all interfaces.", TWEMPROXY, none="", default="6380", variable="LISTEN_PORT"),
+    ] = None
+    hash: Annotated[
+        str | None,
+        Help("How a key becomes a number.", TWEMPROXY, none="", default="fnv1a_64", variable="HASH"),
+    ] = None
+    distribution: Annotated[
+        str | None,
+        Help("How a number becomes a shard.", TWEMPROXY, none="", default="ketama", variable="DISTRIBUTION"),
+    ] = None
+    timeout: Annotated[
+        str | None,
+        Help("Milliseconds an answer may take; 0: for ever.", TWEMPROXY, none="", default="2000", variable="TIMEOUT"),
+    ] = None
+    auto_eject_hosts: Annotated[
+        str | None,
+        Help("Leave a shard out that fails.", TWEMPROXY, none="", default="true", variable="AUTO_EJECT_HOSTS"),
+    ] = None
+    server_failure_limit: Annotated[
+        str | None,
+        Help("After so many failures.", TWEMPROXY, none="", default="1", variable="SERVER_FAILURE_LIMIT"),
+    ] = None
+    server_retry_timeout: Annotated[
+        str | None,
+        Help("For so many milliseconds.", TWEMPROXY, none="", default="5000", variable="SERVER_RETRY_TIMEOUT"),
+    ] = None
+    server_connections: Annotated[
+        str | None,
+        Help("Connections to each shard.", TWEMPROXY, none="", default="40", variable="SERVER_CONNECTIONS"),
+    ] = None
+    preconnect: Annotated[
+        str | None,
+        Help("Connect to the shards at the start.", TWEMPROXY, none="", default="true", variable="PRECONNECT"),
+    ] = None
 
     admin: Admin = Address(":9105")
     ready_when: Annotated[Literal["started", "upstream"], READY] = "started"
 
+    def __post_init__(self) -> None:
+        """Check what no single setting can say; WrongSettings. What is only to be warned of goes to `provenance`."""
+        checking.settings(self, self._found.listeners)
+        known = self.provenance
+        force_setattr(self, "provenance", replace(known, warnings=(*known.warnings, *self._found.notices)))
+
+    @functools.cached_property
+    def _found(self) -> Found:
+        from sidecars.ambassador.sources import find  # it makes what is declared here, and so imports it
+
+        return find(self)
+
     def every_listener(self) -> tuple[Listener, ...]:
-        """Give the listeners, whatever they were written as."""
-        return self.listeners
+        """Give the listeners, whatever they were written as; files that say them were read when this was made."""
+        return self._found.listeners
+
+    @property
+    def pools(self) -> Mapping[str, str]:
+        """The names of twemproxy's pools, by the id of their listener; without twemproxy's words, there are none."""
+        return self._found.pools
+
+    @property
+    def stats_address(self) -> Address | None:
+        """Where twemproxy's counters are served."""
+        if self.stats is None:
+            return Address("0.0.0.0:22222") if self.pools else None
+        return None if self.stats == "off" else Address(self.stats)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files, beside that of --config, whose change is a change of the listeners."""
+        return self._found.files
+
+
+class Found(NamedTuple):
+    """What an operator's words come to: the listeners, and where they were found.
+
+    pools    as Settings.pools
+    files    as Settings.files
+    notices  what is only to be warned of
+    """
+
+    listeners: tuple[Listener, ...]
+    pools: Mapping[str, str] = MappingProxyType({})
+    files: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ class Help(msgspec.Struct, frozen=True):
     default     what happens by default, where the default value does not say it
     positional  the list is given as the arguments that are no flags; it has no flag of its own
     variable    the setting comes from this variable, without the program's prefix, and from nowhere else
+    words       in its variable, the elements of the list are separated by white space only: they may hold commas
     """
 
     text: str
@@ -36,6 +37,7 @@ class Help(msgspec.Struct, frozen=True):
     default: str = ""
     positional: bool = False
     variable: str = ""
+    words: bool = False
 
 
 class Provenance(msgspec.Struct, frozen=True):

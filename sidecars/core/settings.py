@@ -165,12 +165,14 @@ def from_variables(setting: Setting, environ: Mapping[str, str]) -> dict[str, An
     name, place = given[0], Place(given[0])
     if setting.secret:
         return {setting.name: Secret(environ[name]) if name == setting.variable else secret_file(environ[name], place)}
-    value = elements(environ[name], place) if setting.many else environ[name]
+    value = elements(environ[name], place, words=setting.help.words) if setting.many else environ[name]
     return {setting.name: read(setting.kind, value, place, setting.help.none)}
 
 
-def elements(text: str, place: Place) -> object:
-    """Split a list in a variable at newlines and commas, or read it as JSON if it begins with `[`."""
+def elements(text: str, place: Place, *, words: bool = False) -> object:
+    """Split a list in a variable at newlines and commas, or its words, or read it as JSON if it begins with `[`."""
+    if words and not re.match(r'\s*\[\s*"', text):
+        return text.split()  # such as [::1]:6379=redis://a:6379,b:6379
     if not text.lstrip().startswith("["):
         return [word.strip() for line in text.splitlines() for word in line.split(",") if word.strip()]
     import json  # a list that is not JSON does without
