@@ -14,6 +14,7 @@ from sidecars.ambassador.plan import Counted, Outcome, Plan
 from sidecars.ambassador.settings import Listener, Settings
 from sidecars.ambassador.upstreams import Upstreams
 from sidecars.core.door import shown
+from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.service import Lifecycle
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.loop import Loop
 
 _QUIET = 0.5  # seconds without a connection, after which the application is taken to dial no more
+_LAST_LOOK = 0.2  # seconds to count what is cut; who is stopped has a second to let go
 _LOOK = 0.05  # seconds between two looks, while draining
 # What is kept of the grace: in its last tenth, a second at most, nobody is let in; in the last of that, all is closed.
 _RESERVE_SHARE, _RESERVE_SECONDS, _CUT_SHARE = 0.1, 1.0, 0.2
@@ -55,7 +57,7 @@ class Carrying(Protocol):
     def reopen(self) -> None:
         """Open the access log anew."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close everything, at once."""
 
 
@@ -121,7 +123,6 @@ class Here:
         self.connections = self._plane.connections
         self.counted = self._plane.counted
         self.shown = self._plane.shown
-        self.close = self._plane.close
 
     async def start(self) -> None:
         """Nothing is to be started."""
@@ -137,6 +138,10 @@ class Here:
         """Open the access log anew."""
         if self._access:
             self._access.reopen()
+
+    async def close(self) -> None:
+        """Close everything, at once."""
+        self._plane.close()
 
 
 class Ambassador:
@@ -160,7 +165,7 @@ class Ambassador:
 
         loop = cast("Loop", asyncio.get_running_loop())
         self._listening.open(self._listeners)
-        self._carrying = self._carriers(loop)
+        self._carrying = self._carriers(loop, life.health)
         self._decider = Decider(loop, self._listeners, self._planned, life.health)
         self._upstreams = Upstreams(self._decider, self._carrying.counted)
         metrics.Collected(self._counted).show_in()
@@ -175,13 +180,14 @@ class Ambassador:
             await life.drain.wait()
             await self._drain(life)
         finally:
-            self._cut = self._carrying.connections()
-            self._decider.close()
-            self._carrying.close()
-            self._listening.close_others(())
+            await self._end()
 
-    def _carriers(self, loop: Loop) -> Carrying:
-        return Here(loop, self._told, self._settings)
+    def _carriers(self, loop: Loop, health: Health) -> Carrying:
+        if self._settings.workers == 1:
+            return Here(loop, self._told, self._settings)
+        from sidecars.ambassador.workers import Workers
+
+        return Workers(self._settings, self._told, health)
 
     def _told(self, outcome: Outcome) -> None:
         self._decider.outcome(outcome)
@@ -217,6 +223,14 @@ class Ambassador:
                 self._carrying.drain(True)
                 self._listening.close_others(())
             await asyncio.sleep(_LOOK)
+
+    async def _end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._carrying.refresh(), _LAST_LOOK)
+        self._cut = self._carrying.connections()
+        self._decider.close()
+        self._listening.close_others(())
+        await self._carrying.close()
 
     def _counted(self) -> Counted:
         return metrics.added([self._carrying.counted(), self._decider.counted()])
