@@ -129,8 +129,9 @@ def haproxy(folder: str) -> Starter:
         servers = "\n".join(f"  server s{each} 127.0.0.1:{each}" for each in upstreams)
         with open(path, "w") as file:
             file.write(
-                f"global\n  nbthread 1\n  maxconn 30000\n  tune.pipesize 1048576\n"
-                f"defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  option splice-request\n  option splice-response\n"
+                "global\n  nbthread 1\n  maxconn 9920\n  maxpipes 20\n  tune.pipesize 1048576\n"
+                "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"
+                "  option splice-request\n  option splice-response\n"
                 f"listen l\n  bind 127.0.0.1:{port}\n{servers}\n"
             )
         with running(["haproxy", "-db", "-f", path], port) as proxy:
@@ -174,7 +175,7 @@ def envoy(folder: str, filter: str) -> Starter:
                 "static_resources:\n  listeners:\n  - address: {socket_address: {address: 127.0.0.1, port_value: "
                 f"{port}}}}}\n    filter_chains:\n    - filters:\n      - {indented.replace(chr(10), chr(10) + '  ')}\n"
                 "  clusters:\n  - name: c\n    type: STATIC\n    connect_timeout: 5s\n"
-                f"    lb_policy: {policy}\n    circuit_breakers: {{thresholds: [{{max_connections: 30000}}]}}\n"
+                f"    lb_policy: {policy}\n    circuit_breakers: {{thresholds: [{{max_connections: 10000}}]}}\n"
                 f"    load_assignment: {{cluster_name: c, endpoints: [{{lb_endpoints: [{endpoints}]}}]}}\n"
             )
         command = ["envoy", "-c", path, "--concurrency", "1", "--log-level", "off", "--disable-hot-restart"]
