@@ -48,7 +48,7 @@ name: envoy.filters.network.redis_proxy
 typed_config:
   "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
   stat_prefix: r
-  settings: {op_timeout: 5s, max_buffer_size_before_flush: 4096, buffer_flush_timeout: 0.003s}
+  settings: {op_timeout: 5s}
   prefix_routes: {catch_all_route: {cluster: c}}
 """
 
