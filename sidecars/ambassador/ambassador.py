@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _QUIET = 0.5  # seconds without a connection, after which the application is taken to dial no more
 _LAST_LOOK = 0.2  # seconds to count what is cut; who is stopped has a second to let go
+_LAST_LINES = 0.4  # seconds to write the last lines of the access log
 _LOOK = 0.05  # seconds between two looks, while draining
 # What is kept of the grace: in its last tenth, a second at most, nobody is let in; in the last of that, all is closed.
 _RESERVE_SHARE, _RESERVE_SECONDS, _CUT_SHARE = 0.1, 1.0, 0.2
@@ -142,6 +143,8 @@ class Here:
     async def close(self) -> None:
         """Close everything, at once."""
         self._plane.close()
+        if self._access:
+            await asyncio.to_thread(self._access.close, _LAST_LINES)
 
 
 class Ambassador:
@@ -166,7 +169,8 @@ class Ambassador:
         loop = cast("Loop", asyncio.get_running_loop())
         self._listening.open(self._listeners)
         self._carrying = self._carriers(loop, life.health)
-        self._decider = Decider(loop, self._listeners, self._planned, life.health)
+        names = [str(each) for each in self._settings.nameserver]
+        self._decider = Decider(loop, self._listeners, self._planned, life.health, nameservers=names)
         self._upstreams = Upstreams(self._decider, self._carrying.counted)
         metrics.Collected(self._counted).show_in()
         life.pages.update(self._upstreams.pages())
@@ -175,9 +179,12 @@ class Ambassador:
             life.refresh = self._carrying.refresh
         try:
             await self._carrying.start()
-            self._decider.start()
+            crashed = self._decider.start()
             life.health.started()
-            await life.drain.wait()
+            drain = asyncio.ensure_future(life.drain.wait())
+            await asyncio.wait({drain, crashed}, return_when=asyncio.FIRST_COMPLETED)
+            if crashed.done():
+                crashed.result()
             await self._drain(life)
         finally:
             await self._end()

@@ -48,6 +48,7 @@ METRICS: dict[str, Kind] = {
     "retries_total": Kind("counter", "Tries of another upstream after one did not accept.", _LISTENER),
     "upstream_up": Kind("gauge", "The addresses of an upstream that take connections.", _UPSTREAM),
     "ejections_total": Kind("counter", "How often an address was left out, for its failures.", _UPSTREAM),
+    "resolve_failures_total": Kind("counter", "How often the addresses of a name could not be found.", ("name",)),
     "redis_command_seconds": Kind("histogram", "From a command's arrival to its answer.", ("listener", "command")),
     "redis_errors_total": Kind("counter", "Errors answered, by kind.", ("listener", "kind")),
     "redis_upstream_requests_total": Kind("counter", "Commands sent to a shard.", _UPSTREAM),

@@ -7,6 +7,7 @@ for are made here, as the system's resolver makes them, so that a failure can sa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,10 +122,12 @@ class Resolver:
                 break
         raise Unresolved(name, _worst(met), tried)
 
-    async def close(self) -> None:
-        """Give back sockets and the thread of c-ares."""
+    def close(self) -> None:
+        """Give back sockets and the thread of c-ares; what is being asked comes to nothing."""
         if self._channel:
-            await self._channel.close()
+            # aiodns's close() is a coroutine that waits for nothing: whoever ends has no need of a task.
+            with contextlib.suppress(StopIteration):
+                self._channel.close().send(None)
             self._channel = None
 
     def _known(self, name: str, types: Sequence[Type]) -> Answer | None:
