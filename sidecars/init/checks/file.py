@@ -69,6 +69,8 @@ def _compare(target: Target, modified: float) -> None:
     if newer == "start":
         if modified < target.memory["started"] - _TICK:
             raise Unmet("not-ready", "is from before this program's start")
+    elif not os.path.exists(newer):
+        raise Unmet("not-ready", f"is there, but {newer} is not, to be newer than")
     elif modified <= os.stat(newer).st_mtime:
         raise Unmet("not-ready", f"is not newer than {newer}")
 
