@@ -1,0 +1,480 @@
+"""One client: its commands go out to the shards, and their replies come back in the order of its commands."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from sidecars.ambassador.connection import Connection, Reason
+from sidecars.ambassador.loop import GONE, HALF_CLOSED, READ, WRITE
+from sidecars.ambassador.redis import commands, fanning
+from sidecars.ambassador.redis.answering import State, answer
+from sidecars.ambassador.redis.commands import COMMANDS as TABLE
+from sidecars.ambassador.redis.commands import Command, Refused, unsupported
+from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
+from sidecars.ambassador.redis.shard import Lane, Shard, Slot
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.redis.sharding import Sharding
+
+_PIECE = 64 * 1024  # bytes read at once
+_ROUNDS = 8  # reads of one client before others have their turn
+_HIGH = 1024 * 1024  # bytes a client has not taken: no more of its commands are read
+_INET = (socket.AF_INET, socket.AF_INET6)
+_BEFORE_LOGIN = frozenset((b"AUTH", b"HELLO", b"QUIT", b"RESET"))
+_NOAUTH = b"-NOAUTH Authentication required.\r\n"
+_CROSSSLOT = (
+    "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set hash_tag "
+    "and give them the same tag"
+)
+
+
+class Taker(Protocol):
+    """Whom a session is handed to: it gets the client's commands, one by one, until it calls give_back()."""
+
+    def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> None:
+        """Take a command: its name in capitals, its arguments, and its bytes as they are to be forwarded."""
+
+    def drained(self) -> None:
+        """Know that the client has taken what it had to, after session.backlog was large."""
+
+    def lost(self) -> None:
+        """Let go: the client is gone."""
+
+
+class Session:
+    """A client.
+
+    out      replies to be written at the end of this round
+    waiting  the commands that have no reply yet, in their order
+    held     bytes of replies that cannot be written before an earlier one has come
+    over     it has more replies to take than it should: connections that bring more are paused, see `pausing`
+    awaiting it goes on when nothing is waiting any more
+    taker    whom it is handed to
+    """
+
+    __slots__ = (
+        "_backlog", "_closing", "_kept", "_readable", "_recv", "_rest", "_scan", "_send", "_sharp", "_size",
+        "_stopped", "awaiting", "connection", "dirty", "fast", "heard", "held", "lanes", "out", "over", "pausing",
+        "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, sharding: Sharding, connection: Connection, turn: int, state: State) -> None:
+        self.sharding = sharding
+        self.connection = connection
+        self.turn = turn
+        self.state = state
+        self.lanes: list[Lane] = []
+        self.fast = False
+        self.out: list[bytes] = []
+        self.waiting: deque[Slot] = deque()
+        self.dirty = False
+        self.held = 0
+        self.over = False
+        self.pausing: set[Lane] = set()
+        self.awaiting = False
+        self.taker: Taker | None = None
+        self.received_bytes = self.sent_bytes = 0
+        self.heard = sharding.loop.now
+        self._kept: bytearray | None = None
+        self._scan: Scan | None = None
+        self._rest: memoryview | None = None
+        self._backlog: deque[bytes] = deque()
+        self._size = 0
+        self._stopped = False
+        self._readable = False
+        self._closing = False
+        plain = isinstance(connection.sock, socket.SocketType)
+        self._sharp = plain and connection.sock.family in _INET
+        self._recv, self._send = connection.sock.recv, connection.sock.send
+        self.renew()
+
+    # For whom the session is handed to, and others beside it.
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes the client has not taken yet, those of this round not counted."""
+        return self._size
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the client at the end of this round: those of a reply whose turn it is."""
+        self.out.append(data)
+        if not self.dirty:
+            self.dirty = True
+            self.sharding.to_flush(self)
+
+    def shard_of(self, key: bytes) -> Shard:
+        """Say which shard a key is on; it may be left out, see Shard.refusing."""
+        return self.sharding.shards[self.sharding.ring.shard(key)]
+
+    def stop(self) -> None:
+        """Read no more commands for now."""
+        self._stopped = True
+
+    def go_on(self) -> None:
+        """Read on: commands that were kept, then more."""
+        if self._stopped or self.awaiting:
+            self._stopped = self.awaiting = False
+            self.sharding.to_read(self)
+
+    def give_back(self) -> None:
+        """Be handed to nobody any more: further commands go to the shards, as before."""
+        self.taker = None
+        self.renew()
+        self._stopped = True
+        self.go_on()
+
+    def finish(self) -> None:
+        """Close the client when it has all its replies: it has said QUIT, or sends no more."""
+        self._closing = True
+        self._stopped = True
+        if not self.waiting and self.taker is None:
+            self.write(b"")
+
+    def renew(self) -> None:
+        """Use what has become of the state: the protocol's version, and whether the client is logged in."""
+        self.lanes = self.sharding.lanes(self.state.protocol, self.turn)
+        self.fast = self.state.authenticated and self.taker is None
+
+    # Reading.
+
+    def happened(self, event: int) -> None:
+        """Read and write what can be."""
+        if self._rest is not None and (event & WRITE or not self._sharp):
+            self._resume()
+        if self._stopped:
+            self._readable = True
+            if event & GONE:
+                self.close("client_reset")
+        elif event != WRITE or not self._sharp:
+            self.read(event)
+
+    def read(self, event: int = READ | HALF_CLOSED) -> None:
+        """Take commands until there are no more for now."""
+        self._readable = False
+        self.heard = self.sharding.loop.now
+        recv = self._recv
+        if self._kept is not None:
+            self._take(b"")
+        for _ in range(_ROUNDS):
+            if self._stopped or self.awaiting:
+                self._readable = True
+                return
+            try:
+                data = recv(_PIECE)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close("client_reset")
+                return
+            if not data:
+                self._ended()
+                return
+            self.received_bytes += len(data)
+            self._take(data)
+            if len(data) < _PIECE and self._sharp and not event & (HALF_CLOSED | GONE):
+                if self._stopped or self.awaiting:
+                    self._readable = True
+                return
+        self.sharding.to_read(self)
+
+    def _ended(self) -> None:
+        """Let a client that sends no more have its replies."""
+        self.sharding.client_eof += 1
+        if self.taker is not None:
+            self.close("client")
+        else:
+            self.finish()
+
+    def _take(self, data: bytes) -> None:  # noqa: C901  (the hot path: each call in it is paid for by every command)
+        """Send commands to their shards: runs for one shard as one piece."""
+        if self._kept is not None:
+            self._kept += data
+            self._slowly(self._kept, 0)
+            return
+        if not self.fast:
+            self._slowly(data, 0)
+            return
+        sharding = self.sharding
+        tallies, places, lanes = sharding.tallies, sharding.places, self.lanes
+        at = start = count = 0
+        run_tally = None
+        run_place = -1
+        for frame, _, _, name, key, _ in COMMANDS.findall(data):
+            tally = tallies.get(name)
+            if tally is None and (tally := sharding.learn(name)) is None:
+                break
+            place = places.get(key)
+            if place is None:
+                place = sharding.place(key)
+            if place != run_place or tally is not run_tally:
+                if count:
+                    lanes[run_place].put(self, run_tally, count, data[start:at])
+                    start, count = at, 0
+                run_place, run_tally = place, tally
+            count += 1
+            at += len(frame)
+        if count:
+            lanes[run_place].put(self, run_tally, count, data[start:at] if start or at < len(data) else data)
+        if at < len(data):
+            self._slowly(data, at)
+
+    def _slowly(self, data: bytes | bytearray, at: int) -> None:
+        """Take the commands one by one, of whatever kind, and keep what is not whole or must wait."""
+        end, most = len(data), self.sharding.most
+        try:
+            while at < end and not self._stopped and not self.awaiting:
+                scan = self._scan or Scan()
+                self._scan = scan
+                if not scan.advance(data, at, most):
+                    break
+                if not self._command(scan, data, at):
+                    break
+                self._scan = None
+                at += scan.size
+        except Malformed as error:
+            self._refuse(str(error))
+            return
+        if at >= end:
+            self._kept = None
+        elif data is self._kept:
+            del self._kept[:at]
+        else:
+            self._kept = bytearray(data[at:])
+
+    def _refuse(self, error: str) -> None:
+        """Say what is wrong with what the client has sent, and let it go."""
+        self.sharding.client_err += 1
+        self._kept = self._scan = None
+        self.answer(b"-ERR Protocol error: %b\r\n" % error.encode())
+        self._closing = self._stopped = True
+        self.finish()
+
+    # Commands.
+
+    def _command(self, scan: Scan, data: bytes | bytearray, at: int) -> bool:
+        """Take one command; False when it must wait until those before it are answered."""
+        words = scan.words(data, at)
+        if not words:
+            return True
+        frame = encoded(words) if scan.inline is not None else bytes(data[at : at + scan.size])
+        name, arguments = words[0].upper(), words[1:]
+        if self.taker is not None:
+            self.taker.command(name, arguments, frame)
+            return True
+        command = TABLE.get(name)
+        if command is None:
+            self.answer(b"-%b\r\n" % unsupported(words[0]).text.encode())
+            return True
+        if not self.state.authenticated and name not in _BEFORE_LOGIN:
+            self.answer(_NOAUTH)
+            return True
+        try:
+            return _KINDS[command.kind](self, command, name, arguments, frame)
+        except Refused as error:
+            self.answer(b"-%b\r\n" % error.text.encode())
+            return True
+
+    def _local(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        self.answer(answer(self.state, name, arguments))
+        self.renew()
+        if name == b"QUIT":
+            self.finish()
+        return True
+
+    def _one(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        """Send a command to the shard of its keys; an error where they are on several."""
+        keys = commands.keys(command, arguments)
+        places = {self.sharding.ring.shard(key) for key in keys}
+        if len(places) > 1:
+            raise Refused(_CROSSSLOT)
+        self.lanes[places.pop()].put(self, self.sharding.tally(name), 1, frame)
+        return True
+
+    def _fan(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        fanning.fan(self, command, commands.keys(command, arguments), arguments, frame)
+        return True
+
+    def _every(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        commands.keys(command, arguments)
+        fanning.everywhere(self, command, frame)
+        return True
+
+    def _blocking(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        send = self._hand_over if commands.blocks(command, arguments) else self._one
+        return send(command, name, arguments, frame)
+
+    def _hand_over(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        """Hand the session over, once the client has all replies to what it has sent before."""
+        if self.waiting:
+            self.awaiting = True
+            return False
+        from sidecars.ambassador.redis import dedicated
+
+        self.taker = dedicated.take(self, command, name, arguments, frame)
+        self.renew()
+        return True
+
+    def _refused(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        raise commands.refusal(command)
+
+    # Replies.
+
+    def answer(self, data: bytes) -> None:
+        """Reply to the command that was taken last, after the replies to those before it."""
+        if data[:1] == b"-":
+            self.sharding.error(data)
+        if not self.waiting:
+            self.write(data)
+            return
+        slot = Slot(self, self.sharding.own, 1, 0, 0.0)
+        slot.pieces, slot.done = [data], True
+        self.waiting.append(slot)
+        self.hold(len(data))
+
+    def complete(self, slot: Slot, piece: bytes) -> None:
+        """Take the last piece of the replies to a run."""
+        slot.done = True
+        if slot.pieces is None:
+            slot.pieces = []
+        slot.pieces.append(piece)
+        self.hold(len(piece))
+        if self.waiting[0] is slot:
+            self.advance()
+
+    def advance(self) -> None:
+        """Write all replies whose turn it is."""
+        waiting = self.waiting
+        while waiting:
+            slot = waiting[0]
+            if slot.pieces is not None:
+                self.held -= sum(map(len, slot.pieces))
+                self.out += slot.pieces
+                slot.pieces = None
+            if not slot.done:
+                break
+            waiting.popleft()
+        if not self.dirty:
+            self.dirty = True
+            self.sharding.to_flush(self)
+        if not waiting and self.awaiting:
+            self.go_on()
+
+    def hold(self, size: int) -> None:
+        """Count bytes that wait for an earlier reply."""
+        self.held += size
+        if self.held > self.sharding.allowance:
+            self.over = True
+
+    def flush(self) -> None:
+        """Write the replies of this round."""
+        self.dirty = False
+        out = self.out
+        if self._rest is not None:
+            self._pile(out)
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        try:
+            count = self._send(data)
+        except BlockingIOError:
+            count = 0
+        except OSError:
+            self.close("client_reset")
+            return
+        self.sent_bytes += count
+        if count < len(data):
+            self._rest = memoryview(data)[count:]
+            self._pile([])
+        elif self._closing and not self.waiting:
+            self.close("client")
+        elif self.over:
+            self._relieve()
+
+    def _pile(self, out: list[bytes]) -> None:
+        """Keep what the client does not take now."""
+        self._backlog.extend(out)
+        size = self._size
+        self._size = len(self._rest or b"") + sum(map(len, self._backlog))
+        out.clear()
+        self.sharding.unsent += self._size - size
+        if self._size > _HIGH:
+            self._stopped = True
+        if self._size > self.sharding.allowance:
+            self.over = True
+
+    def _resume(self) -> None:
+        """Write on what is kept."""
+        while self._rest is not None:
+            try:
+                count = self._send(self._rest)
+            except BlockingIOError:
+                break
+            except OSError:
+                self.close("client_reset")
+                return
+            self.sent_bytes += count
+            self._rest = self._rest[count:] if count < len(self._rest) else self._next()
+        self._pile([])
+        if self._size < _HIGH // 2:
+            self._relieve()
+            if self._stopped and not self._closing:
+                self.go_on()
+            if self.taker is not None:
+                self.taker.drained()
+        if self._rest is None and self._closing and not self.waiting:
+            self.close("client")
+
+    def _next(self) -> memoryview | None:
+        if not self._backlog:
+            return None
+        pieces, size = [], 0
+        while self._backlog and size < _HIGH // 4:
+            pieces.append(self._backlog.popleft())
+            size += len(pieces[-1])
+        return memoryview(b"".join(pieces))
+
+    def _relieve(self) -> None:
+        """Let the connections go on that were paused for it."""
+        if self.held > self.sharding.allowance:
+            return
+        self.over = False
+        pausing, self.pausing = self.pausing, set()
+        for lane in pausing:
+            lane.resume()
+
+    def close(self, reason: Reason) -> None:
+        """End it, whatever it has."""
+        if self.sharding.sessions.pop(self.connection.fd, None) is None:
+            return
+        self.sharding.loop.forget(self.connection.fd)
+        self.connection.sock.close()
+        for slot in self.waiting:
+            slot.session = None
+        self.waiting = deque()
+        self._stopped = True
+        self.awaiting = False
+        self.fast = False
+        self.sharding.unsent -= self._size
+        self._size = 0
+        self._backlog.clear()
+        self._rest = None
+        self.held = 0
+        self._relieve()
+        if self.taker is not None:
+            self.taker.lost()
+            self.taker = None
+        self.sharding.left(self, reason)
+
+
+_KINDS = {
+    "one": Session._one,
+    "fan": Session._fan,
+    "every": Session._every,
+    "local": Session._local,
+    "pin": Session._hand_over,
+    "blocking": Session._blocking,
+    "pubsub": Session._hand_over,
+    "refused": Session._refused,
+}

@@ -1,0 +1,425 @@
+"""One shard: its connections, on which the commands of many clients follow one another, and so do their replies."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from typing import TYPE_CHECKING
+
+from sidecars.ambassador.metrics import BUCKETS
+from sidecars.ambassador.plan import Endpoint, Outcome
+from sidecars.ambassador.redis.link import Link
+from sidecars.ambassador.redis.reading import REPLIES, REPLY, Malformed, follow
+from sidecars.ambassador.settings import Upstream
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.redis.session import Session
+    from sidecars.ambassador.redis.sharding import Sharding
+
+_FULL = 1024 * 1024  # bytes that wait to be written: no more is read of the clients that sent them
+_MOST = 16384  # commands, or runs of them, that wait for their replies
+_WORDS = {"refused": b"Connection refused", "timeout": b"Connection timed out", "unreachable": b"Host is down"}
+_RESET = b"Connection reset by peer"
+# Replies that say that the server is in no state to serve: twemproxy counts them as failures of it.
+_FAILING = (b"-OOM ", b"-BUSY ", b"-LOADING ")
+
+
+class Tally:
+    """How long the commands of one name took: the count of each bucket, and the sum in seconds."""
+
+    __slots__ = ("counts", "name", "seconds")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def add(self, seconds: float, count: int = 1) -> None:
+        """Count commands that took so long."""
+        self.counts[bisect_left(BUCKETS, seconds)] += count
+        self.seconds += seconds * count
+
+
+class Slot:
+    """A run of commands of one client on one connection, and the place of their replies among those of the client.
+
+    count   how many commands; `left` of them have no reply yet
+    start   where they begin among all bytes of their connection
+    pieces  what has come while an earlier command of the client was unanswered; None before that
+    done    nothing more comes
+    """
+
+    __slots__ = ("count", "done", "left", "pieces", "session", "since", "start", "tally")
+
+    def __init__(self, session: Session | None, tally: Tally, count: int, start: int, since: float) -> None:
+        self.session = session
+        self.tally = tally
+        self.count = self.left = count
+        self.start = start
+        self.since = since
+        self.pieces: list[bytes] | None = None
+        self.done = False
+
+    def take(self, piece: bytes, done: bool) -> None:
+        """Take a piece of the replies, where there is no session to take it: the client has gone."""
+
+
+class Lane(Link):
+    """A connection that many clients share: replies come in the order of the commands.
+
+    full  so much waits that clients should send no more; they are told by resume() when that is over
+    """
+
+    __slots__ = ("_ignored", "_missing", "_skip", "_tail", "full", "heard", "paused_since", "queue", "retired", "stalled")
+
+    def __init__(self, shard: Shard, protocol: int) -> None:
+        super().__init__(shard, protocol)
+        self.queue: deque[Slot] = deque()
+        self.full = False
+        self.stalled: list[Session] = []
+        self.retired = False
+        self.heard = 0.0
+        self.paused_since = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Expect the beginning of a reply."""
+        self._missing = self._skip = 0
+        self._tail = b""
+        self._ignored = False
+
+    def put(self, session: Session, tally: Tally, count: int, data: bytes) -> None:
+        """Send a run of commands of a client; their replies have the next place among the client's."""
+        shard = self.shard
+        if shard.refusing is not None:
+            session.answer(shard.refusing * count)
+            return
+        start = self.queued
+        slot = Slot(session, tally, count, start, self.sharding.loop._poll.now)
+        session.waiting.append(slot)
+        self.queue.append(slot)
+        self.out.append(data)
+        self.queued = start + len(data)
+        shard.requests += count
+        if not self.dirty:
+            self.dirty = True
+            self.sharding.to_flush(self)
+        if self.full:
+            self.stalled.append(session)
+            session.stop()
+
+    def put_part(self, part: Slot, data: bytes) -> None:
+        """Send a part of a command that goes to several shards."""
+        shard = self.shard
+        if shard.refusing is not None:
+            part.take(shard.refusing, True)
+            return
+        part.start = self.queued
+        part.since = self.sharding.loop.now
+        self.queue.append(part)
+        shard.requests += 1
+        self.send(data)
+
+    def flush(self) -> None:
+        """Write what was given since the last round; connect, if need be."""
+        super().flush()
+        if self.endpoint is None and self.queue:
+            self.open()
+        self.full = self.queued - self.sent > _FULL or len(self.queue) > _MOST
+
+    def drained(self) -> None:
+        self._less()
+
+    def _less(self) -> None:
+        if self.queued - self.sent < _FULL // 2 and len(self.queue) < _MOST // 2:
+            self.full = False
+            stalled, self.stalled = self.stalled, []
+            for session in stalled:
+                session.go_on()
+
+    def opened(self) -> None:
+        self._forget()
+
+    def received(self, data: bytes) -> None:  # noqa: C901  (the hot path: each call in it is paid for by every reply)
+        """Give each client its replies."""
+        shard = self.shard
+        shard.response_bytes += len(data)
+        if self._missing or self._tail:
+            self._slowly(data)
+            return
+        frames = REPLIES.findall(data)
+        rest = b""
+        if REPLY.fullmatch(frames[-1]) is None:
+            rest = frames.pop()
+        end = len(frames)
+        queue, sharding = self.queue, self.sharding
+        now = sharding.loop._poll.now
+        at = 0
+        while at < end:
+            if not queue:
+                raise Malformed("a reply to nothing")
+            slot = queue[0]
+            left = slot.left
+            if left == 1:
+                piece = frames[at]
+                at += 1
+                queue.popleft()
+            elif left <= end - at:
+                piece = b"".join(frames[at : at + left])
+                at += left
+                queue.popleft()
+            else:
+                slot.left -= end - at
+                self._partly(slot, b"".join(frames[at:]))
+                break
+            seconds = now - slot.since
+            tally, count = slot.tally, slot.count
+            tally.counts[bisect_left(BUCKETS, seconds)] += count
+            tally.seconds += seconds * count
+            session = slot.session
+            if session is None:
+                slot.take(piece, True)
+                continue
+            waiting = session.waiting
+            if waiting[0] is slot:
+                waiting.popleft()
+                session.out.append(piece)
+                if not session.dirty:
+                    session.dirty = True
+                    sharding.to_flush(session)
+                if waiting:
+                    if waiting[0].pieces is not None:
+                        session.advance()
+                elif session.awaiting:
+                    session.go_on()
+                if session.over:
+                    self._pause_for(session)
+            else:
+                slot.done = True
+                self._hold(session, slot, piece)
+        shard.responses += end
+        if shard.failing and end:
+            shard.recovered(self.endpoint)
+        if rest:
+            self._slowly(rest)
+        if self.stalled:
+            self._less()
+        if self.retired and not queue:
+            self.close()
+
+    def _partly(self, slot: Slot, piece: bytes) -> None:
+        """Give a client a piece of its replies."""
+        session = slot.session
+        if session is None:
+            slot.take(piece, False)
+        elif session.waiting[0] is slot:
+            session.write(piece)
+            if session.over:
+                self._pause_for(session)
+        else:
+            self._hold(session, slot, piece)
+
+    def _hold(self, session: Session, slot: Slot, piece: bytes) -> None:
+        if slot.pieces is None:
+            slot.pieces = []
+        slot.pieces.append(piece)
+        session.hold(len(piece))
+        if session.over:
+            self._pause_for(session)
+
+    def _slowly(self, data: bytes) -> None:
+        """Give each client its replies, of any kind and size, and what there is of one that is not whole."""
+        if self._tail:
+            data, self._tail = self._tail + data, b""
+        at, end = 0, len(data)
+        while at < end:
+            fresh = not self._missing
+            part = follow(data, at, self._missing or 1, self._skip)
+            if fresh and part.at == at:
+                self._tail = data[at:]
+                return
+            if fresh:
+                self._begins(data, at, part.at)
+            self._missing, self._skip = part.left, part.skip
+            piece = data[at : part.at] if at or part.at < end else data
+            at = part.at
+            if not self._ignored:
+                self._give(piece, not part.left)
+            elif not part.left:
+                self._ignored = False
+            if part.left:
+                self.heard = self.sharding.loop.now
+                self._tail = data[at:]
+                return
+
+    def _begins(self, data: bytes, at: int, end: int) -> None:
+        """Look at how a reply begins: it may be no reply, but news; and an error counts."""
+        sign = data[at]
+        if sign == 0x3E:
+            self._ignored = True
+        elif sign == 0x2D:
+            line = data[at:end]
+            self.sharding.error(line)
+            if self.endpoint is not None and line.startswith(_FAILING):
+                self.shard.tell(self.endpoint, "error", line[1:].partition(b" ")[0].decode())
+                return
+        if self.shard.failing:
+            self.shard.recovered(self.endpoint)
+
+    def _give(self, piece: bytes, whole: bool) -> None:
+        if not self.queue:
+            raise Malformed("a reply to nothing")
+        slot = self.queue[0]
+        if whole:
+            slot.left -= 1
+            self.shard.responses += 1
+        if slot.left:
+            self._partly(slot, piece)
+            return
+        self.queue.popleft()
+        slot.tally.add(self.sharding.loop.now - slot.since, slot.count)
+        session = slot.session
+        if session is None:
+            slot.take(piece, True)
+            return
+        session.complete(slot, piece)
+        if session.over:
+            self._pause_for(session)
+
+    def _pause_for(self, session: Session) -> None:
+        """Read no more until a client that does not read has taken what it has."""
+        if not self.paused:
+            self.paused_since = self.sharding.loop.now
+            self.pause()
+        session.pausing.add(self)
+
+    def _ended(self) -> None:
+        self.shard.server_eof += 1
+        if self.queue:
+            super()._ended()
+        else:
+            # A server that closes what is idle has not failed.
+            self.close()
+
+    def failed(self, reason: str, detail: str) -> None:
+        """Answer with an error what was written, for nobody knows whether it was done; the rest goes out anew."""
+        if reason == "timeout":
+            self.shard.server_timedout += 1
+        else:
+            self.shard.server_err += 1
+        again = self.stood and reason != "timeout"
+        error = b"-ERR " + (_WORDS.get(reason) or (_RESET if reason in ("reset", "eof") else _plain(detail))) + b"\r\n"
+        queue, self.queue = self.queue, deque()
+        torn = bool(self._missing)  # the client has a part of a reply already
+        self._forget()
+        while queue and not (again and queue[0].start >= self.written):
+            slot = queue.popleft()
+            if torn and slot.session is not None:
+                slot.session.close("upstream_reset")
+            torn = False
+            self._refuse(slot, error)
+        self._again(queue)
+        self._less()
+
+    def _refuse(self, slot: Slot, error: bytes) -> None:
+        session = slot.session
+        self.sharding.error(error, slot.left)
+        if session is None:
+            slot.pieces = None
+            slot.take(error, True)
+        else:
+            session.complete(slot, error * slot.left)
+
+    def _again(self, slots: deque[Slot]) -> None:
+        """Keep what was not written for the next connection."""
+        if not slots:
+            return
+        first = slots[0].start
+        data = self.unwritten[first - self.written :]
+        moved = self.queued - first
+        for slot in slots:
+            slot.start += moved
+        self.queue = slots
+        self.unwritten = b""
+        self.send(data)
+
+    def check(self, now: float, timeout: float, stall: float) -> None:
+        """Fail when the oldest command waits for too long; close a client that keeps others waiting by not reading."""
+        if self.paused:
+            if now - self.paused_since > stall:
+                self.sharding.stalled(self)
+            return
+        if self.queue:
+            slot = self.queue[0]
+            since = max(slot.since, self.heard) if self._missing else slot.since
+            if now - since > timeout:
+                self.fail("timeout", "Connection timed out")
+
+    def replaced(self) -> None:
+        """Take no more commands; close when the last one is answered."""
+        self.retired = True
+        if not self.queue:
+            self.close()
+
+
+def _plain(detail: str) -> bytes:
+    return detail.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")[:200]
+
+
+class Shard:
+    """A server that has a share of the keys.
+
+    endpoint  its address, if its name has one
+    refusing  the error that its commands are answered with at once, while it is left out
+    failing   its last outcome was a failure
+    """
+
+    def __init__(self, sharding: Sharding, upstream: Upstream) -> None:
+        self.sharding = sharding
+        self.upstream = upstream
+        self.endpoint: Endpoint | None = None
+        self.refusing: bytes | None = None
+        self.failing = False
+        self.links: set[Link] = set()
+        self.lanes: dict[tuple[int, int], Lane] = {}
+        self.requests = self.responses = self.response_bytes = 0
+        self.gone_request_bytes = 0
+        self.server_eof = self.server_err = self.server_timedout = 0
+        self.ejected_at = 0  # microseconds since the epoch
+
+    @property
+    def name(self) -> str:
+        """What it is called in metrics."""
+        return self.upstream.name or self.upstream.address
+
+    def lane(self, protocol: int, turn: int) -> Lane:
+        """Give one of its connections."""
+        lane = self.lanes.get((protocol, turn))
+        if lane is None:
+            lane = self.lanes[protocol, turn] = Lane(self, protocol)
+        return lane
+
+    def greeting(self, protocol: int) -> list[list[bytes]]:
+        """Give the commands that begin a connection: the secret is read anew for each."""
+        redis = self.sharding.settings
+        password = redis.password.reveal().encode() if redis.password is not None else None
+        login = [] if password is None else [(redis.user or "default").encode(), password]
+        words: list[list[bytes]] = []
+        if protocol == 3:
+            words.append([b"HELLO", b"3", *([b"AUTH", *login] if login else [])])
+        elif password is not None:
+            words.append([b"AUTH", *(login if redis.user else login[1:])])
+        if redis.database:
+            words.append([b"SELECT", b"%d" % redis.database])
+        return words
+
+    def tell(self, endpoint: Endpoint, reason: str, detail: str) -> None:
+        """Tell of a failure."""
+        self.failing = True
+        self.sharding.plane.tell(Outcome(self.sharding.route.id, endpoint.key, False, reason, detail))
+
+    def recovered(self, endpoint: Endpoint | None) -> None:
+        """Tell of the first success after a failure."""
+        self.failing = False
+        if endpoint is not None:
+            self.sharding.plane.tell(Outcome(self.sharding.route.id, endpoint.key, True))

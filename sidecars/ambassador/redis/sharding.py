@@ -1,0 +1,275 @@
+"""Redis mode: clients, shards, and the ring between them, as the plan has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from sidecars.ambassador.connection import Connection, Reason
+from sidecars.ambassador.plan import Counted, Endpoint, Route
+from sidecars.ambassador.redis.answering import State
+from sidecars.ambassador.redis.commands import COMMANDS as TABLE
+from sidecars.ambassador.redis.ring import Node, Ring, node_name
+from sidecars.ambassador.redis.session import Session
+from sidecars.ambassador.redis.shard import Lane, Shard, Tally
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.loop import Deadline
+    from sidecars.ambassador.plane import Plane
+
+_MOST_PLACES = 100_000  # keys whose shard is remembered
+_MOST_NAMES = 4096  # ways to write the names of commands
+_BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
+_MOST_HELD = 16 * 1024 * 1024  # of one
+_LEAST_HELD = 256 * 1024
+_STALL = 1.0  # seconds a client that does not read may keep others waiting
+_FOREVER = 1e9
+_HOST_IS_DOWN = b"-ERR Host is down\r\n"
+_KINDS_OF_ERRORS = frozenset((
+    "ERR", "WRONGTYPE", "OOM", "BUSY", "LOADING", "MOVED", "ASK", "NOAUTH", "NOPERM", "WRONGPASS", "READONLY", "NOSCRIPT",
+    "EXECABORT", "CROSSSLOT", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS", "BUSYGROUP", "NOGROUP", "NOPROTO",
+    "BUSYKEY", "UNKILLABLE", "TRYAGAIN", "INPROG",
+))  # fmt: skip
+
+
+class Flushed(Protocol):
+    """What writes at the end of a round."""
+
+    def flush(self) -> None:
+        """Write."""
+
+
+class Read(Protocol):
+    """What can read on."""
+
+    def read(self) -> None:
+        """Read."""
+
+
+class Sharding:
+    """The mode of a route whose listener has redis settings.
+
+    update   the ring follows the plan; connections to addresses that left end when their last command is answered
+    drain    clients are served on until they go
+    close    every client and every shard is let go of
+
+    places   what is remembered of keys, as they stand on the wire: "3\\r\\nfoo\\r\\n" -> the index of a shard
+    tallies  by what a command's name looks like on the wire, those that one key comes first in: "3\\r\\nGET"
+    """
+
+    def __init__(self, plane: Plane, route: Route) -> None:
+        self.plane = plane
+        self.loop = plane.loop
+        self.sessions: dict[int, Session] = {}
+        self.shards: list[Shard] = []
+        self.places: dict[bytes, int] = {}
+        self.tallies: dict[bytes, Tally] = {}
+        self.own = Tally("local")
+        self.unsent = 0
+        self.fragments = self.client_eof = self.client_err = self.forward_error = self.server_ejects = 0
+        self.errors: dict[str, int] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._lanes: dict[tuple[int, int], list[Lane]] = {}
+        self._flushing: list[Flushed] = []
+        self._reading: list[Read] = []
+        self._settling = False
+        self._accepted = 0
+        self._sweep: Deadline | None = None
+        self._draining = False
+        self.received_bytes = self.sent_bytes = 0
+        self.route = route
+        self.update(route)
+
+    # What the plane calls.
+
+    def update(self, route: Route) -> None:
+        """Take a new plan, or a changed listener."""
+        self.route = route
+        listener = route.listener
+        assert listener.redis is not None  # noqa: S101  (the plane has chosen this mode by it)
+        self.settings = listener.redis
+        self.timeout = self.settings.timeout or _FOREVER
+        self.dial_timeout = min(listener.connect_timeout, self.timeout)
+        self.most = self.settings.max_request
+        before = {shard.upstream: shard for shard in self.shards}
+        self.shards = [before.pop(upstream, None) or Shard(self, upstream) for upstream in listener.upstreams]
+        endpoints = {endpoint.upstream: endpoint for endpoint in route.endpoints}
+        for index, shard in enumerate(self.shards):
+            self._point(shard, endpoints.get(index))
+        for shard in before.values():
+            shard.leave()
+        live = [shard.endpoint is None or shard.endpoint.state == "up" for shard in self.shards]
+        reroute = self.settings.on_failure == "reroute"
+        for shard, alive in zip(self.shards, live, strict=True):
+            shard.refusing = None if alive else _HOST_IS_DOWN
+        nodes = [Node(node_name(upstream), upstream.weight) for upstream in listener.upstreams]
+        if not reroute or not any(live):
+            live = [True] * len(live)
+        self.ring = Ring(
+            nodes, self.settings.hash, self.settings.distribution, (self.settings.hash_tag or "").encode() or None, live
+        )
+        self.places.clear()
+        for (protocol, turn), lanes in self._lanes.items():
+            lanes[:] = [shard.lane(protocol, turn) for shard in self.shards]
+        if self.settings.preconnect:
+            self._preconnect()
+        self.settle()
+
+    def _point(self, shard: Shard, endpoint: Endpoint | None) -> None:
+        before, shard.endpoint = shard.endpoint, endpoint
+        if endpoint is not None and endpoint.state != "up" and (before is None or before.state == "up"):
+            shard.ejected_at = int(time.time() * 1e6)
+            self.server_ejects += 1
+        if endpoint is not None and (endpoint.close or endpoint.state == "disabled"):
+            shard.cut()
+        elif before is not None and (endpoint is None or endpoint.address != before.address):
+            shard.leave()
+
+    def _preconnect(self) -> None:
+        for turn in range(self.settings.connections):
+            for lane in self.lanes(2, turn):
+                if lane.shard.refusing is None:
+                    lane.open()
+
+    def accepted(self, connection: Connection) -> None:
+        """Serve a client."""
+        turn = self._accepted % self.settings.connections
+        self._accepted += 1
+        session = Session(self, connection, turn, self.state())
+        self.sessions[connection.fd] = session
+        self.loop.watch(connection.fd, session.happened)
+        session.read()
+        self.settle()
+
+    def drain(self) -> None:
+        """Begin nothing that need not be."""
+        self._draining = True
+
+    def close(self) -> None:
+        """End everything, at once."""
+        for session in list(self.sessions.values()):
+            session.close("drained")
+        for shard in self.shards:
+            shard.cut()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+
+    def connections(self) -> int:
+        """How many clients it serves."""
+        return len(self.sessions)
+
+    def counted(self) -> Counted:
+        """What it has counted."""
+        return {}
+
+    def shown(self) -> list[dict[str, object]]:
+        """Rows for /status."""
+        return []
+
+    # What clients and shards call.
+
+    def state(self) -> State:
+        """Make what is to be known of a client that has just come."""
+        return State()
+
+    def lanes(self, protocol: int, turn: int) -> list[Lane]:
+        """Give a connection to each shard; the list follows the plan."""
+        lanes = self._lanes.get((protocol, turn))
+        if lanes is None:
+            lanes = self._lanes[protocol, turn] = [shard.lane(protocol, turn) for shard in self.shards]
+        return lanes
+
+    def place(self, key: bytes) -> int:
+        """Find the shard of a key that stands as it does on the wire, and remember it."""
+        if len(self.places) >= _MOST_PLACES:
+            self.places.clear()
+        index = self.ring.shard(key[key.index(b"\n") + 1 : -2])
+        if self.settings.distribution != "random":
+            self.places[key] = index
+        return index
+
+    def learn(self, name: bytes) -> Tally | None:
+        """Find the tally of a name on the wire, of a command that can be sent by its first key; None if it is none."""
+        size, _, word = name.partition(b"\r\n")
+        command = TABLE.get(word.upper())
+        if command is None or command.kind != "one" or not _plain(command) or int(size) != len(word):
+            return None
+        if len(self.tallies) >= _MOST_NAMES:
+            self.tallies.clear()
+        tally = self.tallies[name] = self.tally(word.upper())
+        return tally
+
+    def tally(self, name: bytes) -> Tally:
+        """Give the tally of a command, by its name in capitals."""
+        word = name.decode()
+        tally = self._tallies.get(word)
+        if tally is None:
+            tally = self._tallies[word] = Tally(word.lower())
+        return tally
+
+    def error(self, line: bytes, count: int = 1) -> None:
+        """Count an error that a client gets."""
+        word = line[1:40].split(b" ", 1)[0].strip().decode(errors="replace")
+        kind = word if word in _KINDS_OF_ERRORS else "other"
+        self.errors[kind] = self.errors.get(kind, 0) + count
+
+    @property
+    def allowance(self) -> int:
+        """How many bytes of replies one client may leave lying."""
+        return max(_LEAST_HELD, min(_MOST_HELD, (_BUDGET - self.unsent) // 2))
+
+    def to_flush(self, flushed: Flushed) -> None:
+        """Have it write at the end of this round."""
+        self._flushing.append(flushed)
+        if not self._settling:
+            self._settling = True
+            self.loop.after(self.settle)
+
+    def to_read(self, read: Read) -> None:
+        """Have it read at the end of this round: it can, and no event will tell it."""
+        self._reading.append(read)
+        if not self._settling:
+            self._settling = True
+            self.loop.after(self.settle)
+
+    def settle(self) -> None:
+        """End a round: write what was given in it. Whoever is not called by a handler calls this at its end."""
+        self._settling = True
+        while self._flushing or self._reading:
+            reading, self._reading = self._reading, []
+            for read in reading:
+                read.read()
+            flushing, self._flushing = self._flushing, []
+            for flushed in flushing:
+                flushed.flush()
+        self._settling = False
+        if self._sweep is None and self.sessions:
+            self._sweep = self.loop.later(min(0.25, self.timeout / 8), self._swept)
+
+    def _swept(self) -> None:
+        """Look for what has waited too long."""
+        self._sweep = None
+        now = time.monotonic()
+        stall = min(_STALL, self.timeout / 2)
+        for lane in self._every_lane():
+            lane.check(now, self.timeout, stall)
+        self.settle()
+
+    def _every_lane(self) -> Iterable[Lane]:
+        return [link for shard in self.shards for link in (*shard.lanes.values(), *shard.links) if isinstance(link, Lane)]
+
+    def stalled(self, lane: Lane) -> None:
+        """Close the clients for which a connection is paused, if others wait behind them."""
+        for session in [each for each in self.sessions.values() if lane in each.pausing]:
+            if any(slot.session is not session for slot in lane.queue):
+                session.close("timeout")
+
+    def left(self, session: Session, reason: Reason) -> None:
+        """Count a client that has gone."""
+        session.connection.ended(reason, received=session.received_bytes, sent=session.sent_bytes)
+
+
+def _plain(command: object) -> bool:
+    return (command.first, command.last, command.shape) == (1, 1, "")
