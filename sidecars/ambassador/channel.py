@@ -10,10 +10,10 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sidecars.ambassador.plan import Counted, Plan
-from sidecars.ambassador.settings import Settings
+from sidecars.core.declaration import Provenance
 
 _HEAD = struct.Struct("<QI")  # bytes of the pickle, and how many descriptors come with it
 _AT_ONCE = 250  # descriptors; the kernel takes 253
@@ -24,8 +24,12 @@ _DESCRIPTOR = array.array("i").itemsize
 class Setup(NamedTuple):
     """To a worker, at first, with the descriptor of the limits that all share: who it is."""
 
-    settings: Settings
     worker: int
+    processes: int
+    access_log: str | None
+    log_level: str
+    log_format: Literal["json", "text"] | None
+    provenance: Provenance
 
 
 class Apply(NamedTuple):

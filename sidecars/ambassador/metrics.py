@@ -58,6 +58,7 @@ METRICS: dict[str, Kind] = {
     "redis_upstream_queue": Kind("gauge", "Commands that wait for a shard's answer.", _UPSTREAM),
     "redis_fragments_total": Kind("counter", "Parts that commands were split in, over the shards.", _LISTENER),
     "access_log_dropped_total": Kind("counter", "Lines of the access log that nobody took in time.", ()),
+    "reloads_total": Kind("counter", "How often settings were read anew, by what came of it.", ("result",)),
     "workers": Kind("gauge", "Processes that carry connections now.", ()),
     "worker_deaths_total": Kind("counter", "Processes that died, and were started again.", ()),
 }

@@ -21,6 +21,7 @@ from sidecars.core.log import log
 
 # Outcomes that the parent does not take are dropped then: they come again, as long as an upstream fails.
 _MOST_WAITING = 1 << 20
+_LAST_LINES = 0.4  # seconds to write the last lines of the access log
 
 
 class Worker:
@@ -49,10 +50,9 @@ class Worker:
                 self._access.reopen()
 
     def _set_up(self, setup: Setup, limits: int) -> None:
-        settings = setup.settings
-        logging.configure(settings.log_level, settings.log_format, settings.provenance.conceal)
-        self._access = AccessLog(settings.access_log) if settings.access_log else None
-        admission = Shared(limits, settings.workers, setup.worker)
+        logging.configure(setup.log_level, setup.log_format, setup.provenance.conceal)
+        self._access = AccessLog(setup.access_log) if setup.access_log else None
+        admission = Shared(limits, setup.processes, setup.worker)
         self._plane = Plane(self._loop, self._tell, access=self._access, admission=admission)
         self._report(0)
 
@@ -88,6 +88,8 @@ class Worker:
         """The parent has ended, or has let this process go: what is open is closed."""
         if self._plane:
             self._plane.close()
+        if self._access:
+            self._access.close(_LAST_LINES)
         self._loop.stop()
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
+from sidecars.ambassador.accesslog import AccessLog
 from sidecars.ambassador.admission import Shared
 from sidecars.ambassador.channel import Apply, Ask, Channel, Drain, Reopen, Report, Setup
 from sidecars.ambassador.metrics import added, lasting
@@ -21,7 +22,7 @@ from sidecars.core.log import log
 _ANSWER = 1.0  # seconds a worker may take to report
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before a worker that has died is replaced
 _PROVEN = 30.0  # seconds after which a worker is taken to have lived
-_END = 0.5  # seconds a worker has to end by itself
+_END = 0.6  # seconds a worker has to end by itself
 _REAP = 0.01  # seconds between two looks whether a killed process has ended
 
 
@@ -60,10 +61,21 @@ class _Worker:
             )
         self.alive, self._since, self._has = True, loop.time(), {}
         self._channel = Channel(own, self._take, self._lost, self._caught_up)
-        self._channel.send(Setup(self._workers.settings, self.index), [self._workers.memory])
+        self._channel.send(self._setup(), [self._workers.memory])
         self.apply()
         if self._workers.draining is not None:
             self._channel.send(self._workers.draining)
+
+    def _setup(self) -> Setup:
+        settings = self._workers.settings
+        return Setup(
+            self.index,
+            settings.workers,
+            settings.access_log,
+            settings.log_level,
+            settings.log_format,
+            settings.provenance,
+        )
 
     def apply(self) -> None:
         """Tell the last plan, once the one before has been taken: a plan that was missed is no loss."""
@@ -176,6 +188,8 @@ class Workers:
     """
 
     def __init__(self, settings: Settings, told: Callable[[Outcome], None], health: Health) -> None:
+        if settings.access_log:
+            AccessLog(settings.access_log).close(0)  # what cannot be written is said at the start
         self.settings = settings
         self.told = told
         self.health = health
