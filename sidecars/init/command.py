@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -34,7 +35,9 @@ class Subcommand(NamedTuple):
 
 SUBCOMMANDS = {
     "wait": Subcommand("waiting", "Wait until names, ports, services, files or objects are as wanted.", wraps=True),
-    "healthcheck": Subcommand("healthcheck", "Look once at the same targets: exit 0 or 1, for exec probes and compose."),
+    "healthcheck": Subcommand(
+        "healthcheck", "Look once at the same targets: exit 0 or 1, for exec probes and compose."
+    ),
     "copy": Subcommand("copying", "Copy a directory, completely or not at all; again in no time."),
     "fetch": Subcommand("fetching", "Fetch a file or an archive, checked, and unpack it."),
     "mkdir": Subcommand("mkdir", "Make directories with a mode, without chown."),
@@ -195,7 +198,5 @@ def leave(code: int) -> NoReturn:
 
 
 def _flush() -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # Nobody may read it any more.
         sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):
-        pass  # Nobody reads it any more.

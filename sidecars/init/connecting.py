@@ -45,9 +45,9 @@ async def connected_unix(path: str, patience: float) -> AsyncIterator[Streams]:
     except FileNotFoundError:
         raise Unmet("no-name", f"{path} does not exist") from None
     except TimeoutError:
-        raise Unmet("filtered", f"takes no connection within {patience:g} s: its queue is full") from None
+        raise Unmet("filtered", f"takes no connection within {patience:g} s; its queue is full") from None
     except ConnectionRefusedError:
-        raise Unmet("refused", "refused: the socket is there, and nobody listens on it") from None
+        raise Unmet("refused", "refused; the socket is there, but nobody listens on it") from None
     except OSError as error:
         raise Unmet("error", f"cannot connect: {error.strerror or error}") from None
     async with _streams(sock, None, None) as streams:
@@ -67,12 +67,14 @@ async def dial(host: str, port: int, patience: float) -> socket.socket:
         try:
             return await _connect(address, max(left, 0.01) / (len(addresses) - index))
         except TimeoutError:
-            text = f"no answer from {address}: a firewall or NetworkPolicy drops it, or no such host"
+            text = f"no answer from {address}; a firewall or NetworkPolicy drops it, or no such host"
             failures.append(Result("filtered", text))
         except OSError as error:
             failures.append(explained(error, f" by {address}"))
     worst = _telling(failures)
-    raise Unmet(worst.state, worst.text + (f" (tried {len(addresses)} addresses)" if len(addresses) > 1 else ""))
+    what, _, advice = worst.text.partition("; ")
+    others = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
+    raise Unmet(worst.state, f"{what}{others}; {advice}" if advice else what + others)
 
 
 async def _addresses(host: str, port: int, deadline: float) -> list[Address]:
@@ -80,7 +82,7 @@ async def _addresses(host: str, port: int, deadline: float) -> list[Address]:
         async with asyncio.timeout_at(deadline):
             return (await lookup(host, port))[:MOST_ADDRESSES]
     except TimeoutError:
-        raise Unmet("error", f"the name server does not answer for {host}: is it reachable from here?") from None
+        raise Unmet("error", f"the name server does not answer for {host}; is it reachable from here?") from None
 
 
 def _telling(failures: Iterable[Result]) -> Result:

@@ -65,7 +65,7 @@ def _brief(watch: Watch) -> str:
 def history(watch: Watch) -> str:
     """Say what is known of a target that is not as wanted.
 
-    redis://127.0.0.1:6399: refused by 127.0.0.1:6399: nothing listens there, 14 attempts in 3.0 s
+    redis://127.0.0.1:6399: refused by 127.0.0.1:6399, 14 attempts in 3.0 s; nothing listens there, or ...
     """
     if watch.last is None:
         return f"{watch.target.text}: no answer yet after {watch.elapsed():.1f} s"
@@ -75,7 +75,8 @@ def history(watch: Watch) -> str:
     count = f"{watch.attempts} attempt{'s' if watch.attempts > 1 else ''} in {watch.elapsed():.1f} s"
     if len(watch.states) > 1:
         count += " (" + ", ".join(f"{number} {state}" for state, number in watch.states.most_common()) + ")"
-    return f"{watch.target.text}: {count}, {text}" if watch.last.state == "ok" else f"{watch.target.text}: {text}, {count}"
+    what, _, advice = text.partition("; ")
+    return f"{watch.target.text}: {what}, {count}" + (f"; {advice}" if advice else "")
 
 
 def sentence(head: str, watches: Sequence[Watch]) -> str:

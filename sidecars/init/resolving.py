@@ -1,4 +1,4 @@
-"""Names as the application will look them up: by the system's own getaddrinfo, in a thread, told apart when it fails."""
+"""Names as the application will look them up: by the system's getaddrinfo, in a thread, failures told apart."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def lookup(name: str, port: int = 0, family: int = 0) -> list[Address]:
         # It is asked for nevertheless, but not for long: what is said to have been tried was tried.
         answer = await _asked(name, port, family, patience=2.0) if name.lower().rstrip(".").endswith("invalid") else []
         if not answer:
-            raise Unmet("impossible", f"{name} can never exist: {complaint}; {tried(name)}")
+            raise Unmet("impossible", f"the name {name} can never exist ({tried(name)}); {complaint}")
         return answer
     try:
         return await in_thread(("name", name, port, family), lambda: _getaddrinfo(name, port, family))
@@ -94,9 +94,11 @@ def _getaddrinfo(name: str, port: int, family: int) -> list[Address]:
 
 def _failure(name: str, error: socket.gaierror) -> Unmet:
     if error.errno == socket.EAI_NONAME:
-        return Unmet("no-name", f"the name {name} does not exist ({tried(name)}): is it right, and its Service created?")
+        return Unmet(
+            "no-name", f"the name {name} does not exist ({tried(name)}); is it right, and its Service created?"
+        )
     if error.errno in (socket.EAI_NODATA, socket.EAI_ADDRFAMILY):
-        return Unmet("no-endpoints", f"the name {name} exists and has no address: is any pod behind it ready?")
+        return Unmet("no-endpoints", f"the name {name} exists and has no address; is any pod behind it ready?")
     if error.errno in (socket.EAI_AGAIN, socket.EAI_FAIL):
         return Unmet("error", f"the name server fails, or does not answer, for {name} ({tried(name)})")
     return Unmet("error", f"cannot look {name} up: {error.strerror}")
@@ -114,7 +116,7 @@ async def in_thread(key: object, work: Callable[[], T]) -> T:
     if key not in _running:
         _running[key] = _start(work)
         _running[key].add_done_callback(lambda _: _running.pop(key, None))
-    return await asyncio.shield(_running[key])  # type: ignore[no-any-return]
+    return await asyncio.shield(_running[key])
 
 
 def _start(work: Callable[[], Any]) -> asyncio.Future[Any]:

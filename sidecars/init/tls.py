@@ -56,11 +56,11 @@ def complain(target: Target, streams: Streams) -> str:
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) / _DAY
     least = target.number("min_days", 0)
     if days < least:
-        raise Unmet("tls", f"the certificate holds for {days:.1f} days, expected {least} or more: renew it")
+        raise Unmet("tls", f"the certificate holds for {days:.1f} days, expected {least} or more; renew it")
     return f"holds for {days:.0f} days"
 
 
 def _covers(name: str, wanted: str) -> bool:
-    """Say whether a name of a certificate, which may be *.example.org, is for the wanted one. Source: RFC 6125 6.4.3."""
+    """Say whether a name of a certificate, as *.example.org, is for the wanted one. Source: RFC 6125 6.4.3."""
     name, wanted = name.lower(), wanted.lower()
     return name == wanted or (name.startswith("*.") and wanted.partition(".")[2] == name[2:])

@@ -111,12 +111,14 @@ class Watch:
         """Give up on a name that has not existed for so long, where that was asked for."""
         if result.state not in ("no-name", "error"):
             self._nameless_since = None
-        elif result.state == "no-name" and self._nameless_since is None:
+        if result.state != "no-name":
+            return result
+        if self._nameless_since is None:
             self._nameless_since = self._now()
-        if result.state == "no-name" and self._pace.nxdomain is not None and self._nameless_since is not None:
-            if self._now() - self._nameless_since >= self._pace.nxdomain:
-                return Result("impossible", f"{result.text} It has not existed for {self._pace.nxdomain:g} s")
-        return result
+        if self._pace.nxdomain is None or self._now() - self._nameless_since < self._pace.nxdomain:
+            return result
+        what, _, advice = result.text.partition("; ")
+        return Result("impossible", f"{what} and has not for {self._pace.nxdomain:g} s; {advice}")
 
     def _note(self, result: Result) -> None:
         before, self.last = self.last, result

@@ -29,7 +29,7 @@ class Result(msgspec.Struct, frozen=True):
            reset         the connection was broken off      tls           TLS, or the certificate, is not as wanted
            auth          the credentials are not accepted   not-ready     it answers, but not what is wanted
            impossible    it can never be as wanted          error         the look itself failed
-    text   for people: one line, without secrets
+    text   for people, one line without secrets: what has happened; what may be the reason, or what to do
     again  seconds after which another look is worth it, where the check knows better than the backoff
     """
 
@@ -49,8 +49,8 @@ class Unmet(Exception):  # noqa: N818
 class Scheme(NamedTuple):
     """How the targets of one scheme are read, and who checks them.
 
-    function  async (target, patience) -> Result; one attempt; may raise Unmet and OSError, see attempt(). The module may
-              have validate(target), which raises WrongSettings for options that cannot be read
+    function  async (target, patience) -> Result: one attempt, which may raise Unmet and OSError, see attempt(). Its
+              module may have validate(target), which raises WrongSettings for options that cannot be read
     port      where the target names none; 0: it must name one; None: there are no ports
     options   the names of the options, besides COMMON
     form      authority: //user:password@host:port/path, path: a file's, opaque: up to the ?, words: all of the rest
@@ -127,17 +127,17 @@ def explained(error: OSError, where: str = "") -> Result:
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return Result("tls", f"TLS fails: {reason(error)}; does it speak TLS there, and take our certificate?")
     if error.errno == errno.ECONNREFUSED:
-        return Result("refused", f"refused{where}: nothing listens there, or the Service has no ready pod")
+        return Result("refused", f"refused{where}; nothing listens there, or the Service has no ready pod")
     if error.errno in _UNREACHABLE:
         what = error.strerror or "no answer"
-        return Result("filtered", f"cannot be reached ({what}{where}): a firewall or NetworkPolicy, or no such host")
+        return Result("filtered", f"cannot be reached ({what}{where}); a firewall or NetworkPolicy, or no such host")
     if isinstance(error, (ConnectionError, EOFError, ssl.SSLEOFError)):
-        return Result("reset", f"accepted, then broken off{where}: does it listen already, and speak this protocol?")
+        return Result("reset", f"accepted, then broken off{where}; does it listen already, and speak this protocol?")
     return Result("error", f"cannot look: {error.strerror or error}{where}")
 
 
 def reason(error: Exception) -> str:
-    """Say what OpenSSL found, without the place in its source: `[SSL: WRONG_VERSION_NUMBER] wrong ... (_ssl.c:1006)`."""
+    """Say what OpenSSL has found, as "wrong version number", without the place in its source."""
     return str(getattr(error, "reason", None) or error).replace("_", " ").lower()
 
 
@@ -145,7 +145,7 @@ def distrusted(error: Exception) -> Result:
     """Say why a certificate is not trusted. One that has expired comes right by no waiting."""
     code, words = getattr(error, "verify_code", 0), getattr(error, "verify_message", str(error))
     if code == 10:  # X509_V_ERR_CERT_HAS_EXPIRED
-        return Result("impossible", "the certificate has expired: renew it")
+        return Result("impossible", "the certificate has expired; renew it")
     hint = "; name its CA by ca=FILE" if code in (18, 19, 20, 21) else ""
     return Result("tls", f"the certificate is not trusted: {words}{hint}")
 

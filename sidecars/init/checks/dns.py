@@ -50,7 +50,7 @@ async def _services(target: Target) -> list[str]:
     from sidecars.core.resolve import Unresolved
 
     if complaint := impossible(target.host):
-        raise Unmet("impossible", f"{target.host} can never exist: {complaint}")
+        raise Unmet("impossible", f"the name {target.host} can never exist; {complaint}")
     try:
         answer = await _resolver(target).lookup(target.host, ("SRV",))
     except Unresolved as error:

@@ -1,4 +1,4 @@
-"""file:///: a file or directory is there, and is what it shall be: not a part of it, and not one of an earlier start."""
+"""file:///: a file or directory is there, and is what it shall be: not half written, nor of an earlier start."""
 
 from __future__ import annotations
 

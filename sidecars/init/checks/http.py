@@ -13,7 +13,7 @@ import msgspec
 
 from sidecars import __version__
 from sidecars.core.errors import WrongSettings
-from sidecars.init.checks import Result, Unmet, reason, shown
+from sidecars.init.checks import Result, Unmet, shown
 from sidecars.init.connecting import Streams, connected
 
 if TYPE_CHECKING:
@@ -179,9 +179,12 @@ def _judged(target: Target, answer: Answer) -> Result:
     wanted = target.options.get("status", "2xx")
     if not matches(answer.status, wanted):
         if answer.status in (401, 403, 407):
-            return Result("auth", f"answers {answer.status}: it wants other credentials; user, password_file, header_file")
-        to = f" to {shown(answer.location)}; add follow to go there" if answer.status in _REDIRECTS else ""
-        return Result("not-ready", f"answers {answer.status}{to}, expected {wanted}")
+            return Result(
+                "auth",
+                f"answers {answer.status}; it wants credentials, or others; give password_file or header_file",
+            )
+        to = f", which leads to {shown(answer.location)}; add follow to go there" if answer.location else ""
+        return Result("not-ready", f"answers {answer.status} instead of {wanted}{to}")
     pattern = target.pattern("body")
     if pattern and not pattern.search(answer.body.decode(errors="replace")):
         return Result("not-ready", f"answers {answer.status}, but the body does not match: {shown(answer.body)}")
@@ -214,7 +217,7 @@ def _told(option: str, answer: Answer) -> Result:
 
 
 def found(document: Any, path: str) -> Any:
-    """Give what stands at a path such as `$.components.db[0].status` in a JSON document; LookupError if nothing does."""
+    """Give what stands at a path such as `$.components.db[0].status` in a document; LookupError if nothing does."""
     for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path.removeprefix("$")):
         if index:
             if not isinstance(document, list):
@@ -225,6 +228,3 @@ def found(document: Any, path: str) -> Any:
         else:
             raise LookupError(name)
     return document
-
-
-__all__ = ["Answer", "check", "found", "matches", "reason", "validate"]
