@@ -326,15 +326,16 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files, beside that of --config, whose change is a change of the listeners."""
-        return self._found.files
+        """The files that say the listeners: when one changes, the settings are to be read again."""
+        config = self.provenance.config
+        return (*([config] if config else []), *self._found.files)
 
 
 class Found(NamedTuple):
     """What an operator's words come to: the listeners, and where they were found.
 
     pools    as Settings.pools
-    files    as Settings.files
+    files    those of Settings.files, beside that of --config
     notices  what is only to be warned of
     """
 

@@ -46,11 +46,13 @@ class Provenance(msgspec.Struct, frozen=True):
     warnings  complaints that stop nothing, to be logged once logging is there
     written   the text as the config file has it, by place (`outputs[0].forward.address`), where ${VAR} was expanded
     expanded  the values that stood for ${VAR}, with the ${VAR} that each came from
+    config    the config file, if there was one
     """
 
     warnings: tuple[str, ...] = ()
     written: dict[str, str] = {}
     expanded: dict[str, str] = {}
+    config: str = ""
 
     def conceal(self, text: str) -> str:
         """Put ${VAR} back wherever its value shows in a text that is meant for people."""

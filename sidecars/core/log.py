@@ -235,5 +235,12 @@ def configure(
     logging.basicConfig(handlers=[_FromLibraries()], level=max(number, logging.WARNING), force=True)
 
 
+def set_level(level: str) -> None:
+    """Let events through from another level on, and change nothing else."""
+    number = getattr(logging, level.upper())
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(max(number, logging.WARNING))
+
+
 # Whoever logs before the settings are read must not meet structlog's own default: it prints to stdout, which is data.
 configure()

@@ -109,7 +109,7 @@ def load(
     path = line.config or environ.get(f"{prefix}CONFIG")
     config = open_config(path, environ) if path else ConfigFile()
     values = gather(settings, line, config, environ)
-    provenance = Provenance(strangers(prefix, settings, environ), config.written, config.expanded)
+    provenance = Provenance(strangers(prefix, settings, environ), config.written, config.expanded, config.path)
     if "provenance" in kind.__struct_fields__:
         values["provenance"] = provenance
     try:

@@ -144,5 +144,14 @@ class Secret:
             text = text.removesuffix("\n")
             self._text, self._seen = text.removesuffix("\r"), seen
 
+    def __eq__(self, other: object) -> bool:
+        """The same file, whatever it holds now, or the same text."""
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return self.file == other.file and (self.file is not None or self._text == other._text)
+
+    def __hash__(self) -> int:
+        return hash((Secret, self.file))
+
     def __repr__(self) -> str:
         return f"Secret(file={self.file!r})" if self.file is not None else "Secret(***)"
