@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sidecars.ambassador import metrics
 from sidecars.ambassador.carrying import Carrying, Here, Listening
+from sidecars.ambassador.collector import Collected
 from sidecars.ambassador.plan import Counted, Outcome, Plan
 from sidecars.ambassador.reloading import Reloading
 from sidecars.ambassador.settings import Listener, Settings
@@ -52,7 +53,7 @@ class Ambassador:
         names = [str(each) for each in self._settings.nameserver]
         self._decider = Decider(loop, self._listeners, self._planned, life.health, nameservers=names)
         self._upstreams = Upstreams(self._decider, self._carrying.counted)
-        metrics.Collected(self._counted).show_in()
+        Collected(self._counted).show_in()
         life.pages.update(self._upstreams.pages())
         life.posts.update(self._upstreams.posts())
         life.reload = self._hang_up
