@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sidecars.core.errors import WrongSettings
+from sidecars.core.resolvconf import is_address
 from sidecars.core.units import Address
 
 if TYPE_CHECKING:
@@ -228,6 +229,9 @@ def settings(found: Settings, listeners: Sequence[Listener]) -> None:
         raise WrongSettings("--access-log is empty; give stdout, the path of a file, or off")
     if found.stats not in (None, "off"):
         _stats(str(found.stats))
+    for each in found.nameserver:
+        if not is_address(each.host) or not each.port:
+            raise WrongSettings(f"--nameserver is {each!r}, expected an address and a port, as 10.96.0.10:53")
     _distinct(listeners, found.admin)
     for one in listeners:
         for path in _files(one):

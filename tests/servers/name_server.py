@@ -19,13 +19,15 @@ class NameServer:
     """Answers what it was told for a name and type, over UDP and TCP on one port.
 
     A name that is not known at all does not exist (NXDOMAIN); one that has other types has no such record (NODATA).
-    `trouble` is what happens to questions about a name, or about "" for all names: "servfail", "refused", "silent".
+    `trouble` is what happens to questions about a name, or about "" for all names: "servfail", "refused", "silent";
+    `fails` is the same for one type of a name.
     `delay` is how many seconds the answers about a name take. `asked` is what was asked, in order.
     """
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], tuple[int, Sequence[str]]] = {}
         self.trouble: dict[str, str] = {}
+        self.fails: dict[tuple[str, str], str] = {}
         self.delay: dict[str, float] = {}
         self.asked: list[tuple[str, str, str]] = []
         self._datagrams, self._listener = _sockets()
@@ -105,7 +107,7 @@ class NameServer:
         type = _NAMES.get(int.from_bytes(question[end : end + 2], "big"), "?")
         self.asked.append((name, type, transport))
         time.sleep(self.delay.get(name, 0))
-        trouble = self.trouble.get(name) or self.trouble.get("")
+        trouble = self.fails.get((name, type)) or self.trouble.get(name) or self.trouble.get("")
         if trouble == "silent":
             return b""
         answers = [] if trouble else self._records(name, type)
