@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from sidecars.ambassador.gate import Gate
-    from sidecars.ambassador.tls import Secured
+    from sidecars.ambassador.secured import Secured
 
 # Why a connection ended, in the access log and in ended_total.
 #
@@ -42,15 +42,15 @@ class Connection:
 
     __slots__ = ("_gate", "_local", "fd", "names", "peer", "since", "sock", "tls")
 
-    def __init__(self, gate: Gate, sock: socket.socket, peer: Peer | None, since: float) -> None:
+    def __init__(self, gate: Gate, sock: socket.socket, fd: int, peer: Peer | None, since: float) -> None:
         self._gate = gate
         self.sock: socket.socket | Secured = sock
-        self.fd = sock.fileno()
+        self.fd = fd
         self.peer = peer
         self.since = since
         self.tls = False
         self.names: tuple[str, ...] = ()
-        self._local: Peer | None | Literal[False] = False
+        self._local: Peer | Literal[False] | None = False
 
     @property
     def listener(self) -> str:
@@ -89,7 +89,7 @@ class Connection:
             access.write(
                 {
                     "listener": self.listener,
-                    "client": _written(self.peer),
+                    "client": written(self.peer),
                     "upstream": upstream,
                     "duration_seconds": round(self._gate.plane.loop.now - self.since, 6),
                     "received_bytes": received,
@@ -104,13 +104,13 @@ class Connection:
 
 def _address(sock: socket.socket | Secured) -> Peer | None:
     try:
-        name = socket.socket.getsockname(sock) if isinstance(sock, socket.SocketType) else sock.getsockname()
+        name = sock.getsockname()
     except OSError:
         return None
     return name[:2] if isinstance(name, tuple) else None
 
 
-def _written(peer: Peer | None) -> str:
+def written(peer: Peer | None) -> str:
     """Write an address as people do: 10.0.0.7:5432, [2001:db8::1]:5432, unix."""
     if peer is None:
         return "unix"

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecars.ambassador.connection import Connection
-from sidecars.ambassador.plan import Endpoint
+from sidecars.ambassador.loop import BOTH, GONE, WRITE, Deadline
+from sidecars.ambassador.metrics import BUCKETS
+from sidecars.ambassador.plan import Counted, Endpoint, Outcome
 from sidecars.ambassador.settings import Upstream
 
 if TYPE_CHECKING:
     from sidecars.ambassador.plane import Plane
-    from sidecars.ambassador.tls import Secured
+    from sidecars.ambassador.secured import Handshake, Secured
+    from sidecars.ambassador.trust import TlsFailed
+
+_AGAIN = 0.1  # seconds: when descriptors are looked for again, and a full unix socket
+_REASONS = {
+    errno.ECONNREFUSED: "refused", errno.ENOENT: "refused", errno.ETIMEDOUT: "timeout", errno.ECONNRESET: "reset",
+    errno.EPIPE: "reset", errno.ENOTCONN: "reset", errno.EHOSTUNREACH: "unreachable", errno.ENETUNREACH: "unreachable",
+    errno.EHOSTDOWN: "unreachable", errno.ENETDOWN: "unreachable", errno.EADDRNOTAVAIL: "unreachable",
+}  # fmt: skip
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Dialled(NamedTuple):
     """A connection that stands.
 
     sock     non-blocking; Secured where the upstream is spoken to by TLS
-    fd       its descriptor, watched for BOTH: give it to the new owner's handler by loop.hand_over()
+    fd       its descriptor, watched for BOTH: give it to its owner's handler by loop.hand_over()
     seconds  how long it took
-    events   what has happened already besides WRITE, and will not be told again: call your handler with it, if any
+    events   what has happened already besides WRITE, and will not be told again: call the handler with it, if it is
+             not 0
     """
 
     endpoint: Endpoint
@@ -42,11 +57,208 @@ class Failed(NamedTuple):
     detail: str
 
 
+class Tally:
+    """What was counted of the connections to the upstreams of one route."""
+
+    __slots__ = ("_failed", "_failures", "_histogram", "_made", "_route", "_seconds")
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._made: dict[str, int] = {}
+        self._failures: dict[tuple[str, str], int] = {}
+        self._histogram = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+        self._failed: set[str] = set()  # endpoints of which a failure was told, and no success since
+
+    def made(self, plane: Plane, upstream: Upstream, endpoint: Endpoint, seconds: float) -> None:
+        """One more stands."""
+        label = upstream.name or upstream.address
+        self._made[label] = self._made.get(label, 0) + 1
+        self._histogram[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
+        if endpoint.key in self._failed:
+            self._failed.discard(endpoint.key)
+            plane.tell(Outcome(self._route, endpoint.key, True))
+
+    def failed(self, plane: Plane, upstream: Upstream, endpoint: Endpoint, failed: Failed) -> None:
+        """One could not be made."""
+        label = upstream.name or upstream.address, failed.reason
+        self._failures[label] = self._failures.get(label, 0) + 1
+        self._failed.add(endpoint.key)
+        plane.tell(Outcome(self._route, endpoint.key, False, failed.reason, failed.detail))
+
+    def counted(self) -> Counted:
+        """What it comes to."""
+        counted: Counted = {
+            "upstream_connections_total": {(self._route, label): made for label, made in self._made.items()},
+            "upstream_failures_total": {(self._route, *label): count for label, count in self._failures.items()},
+        }
+        if self._made:
+            counted["upstream_connect_seconds"] = {(self._route,): [*map(float, self._histogram), self._seconds]}
+        return counted
+
+
 class Dial:
-    """A connection that is being made."""
+    """A connection that is being made; see dial()."""
+
+    __slots__ = (
+        "_deadline", "_done", "_endpoint", "_fd", "_handshake", "_plane", "_since", "_sock", "_source", "_tally",
+        "_timeout", "_upstream",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        plane: Plane,
+        tally: Tally,
+        endpoint: Endpoint,
+        upstream: Upstream,
+        timeout: float,
+        done: Callable[[Dialled | Failed], None],
+        source: Connection | None,
+    ) -> None:
+        self._plane = plane
+        self._tally = tally
+        self._endpoint = endpoint
+        self._upstream = upstream
+        self._timeout = timeout
+        self._done: Callable[[Dialled | Failed], None] | None = done
+        self._source = source
+        self._since = plane.loop.now
+        self._sock: socket.socket | None = None
+        self._fd = -1
+        self._deadline: Deadline | None = None
+        self._handshake: Handshake | None = None
 
     def cancel(self) -> None:
-        """Let it be; done() is not called any more, and no outcome is told."""
+        """Let it be: done() is not called any more, and no outcome is told."""
+        self._done = None
+        self._let_go()
+
+    def _begin(self) -> None:
+        if self._done is None:
+            return
+        try:
+            error = self._connect()
+        except OSError as failure:
+            error = failure.errno or errno.EINVAL
+        if error == 0 or error == errno.EINPROGRESS:
+            if (error or self._upstream.tls) and self._deadline is None:
+                self._deadline = self._plane.loop.later(self._timeout, self._late)
+        elif error in EXHAUSTED:
+            # Nothing that the upstream is to blame for: there will be room when connections end.
+            self._plane.exhausted()
+            self._again()
+        elif error == errno.EAGAIN:  # a unix socket whose queue is full
+            self._again()
+        else:
+            self._close()
+            failed = _failed(OSError(error, os.strerror(error)))
+            self._plane.loop.after(lambda: self._fail(failed))
+
+    def _connect(self) -> int:
+        address = self._endpoint.address
+        if isinstance(address, str):
+            self._sock = sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        else:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            self._sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        error = sock.connect_ex(address)
+        if error == 0 or error == errno.EINPROGRESS:
+            self._fd = sock.fileno()
+            self._plane.loop.watch(self._fd, self._happened, BOTH)
+        return error
+
+    def _again(self) -> None:
+        self._close()
+        if self._deadline is None:
+            self._deadline = self._plane.loop.later(self._timeout, self._late)
+        self._plane.loop.later(_AGAIN, self._begin)
+
+    def _late(self) -> None:
+        self._fail(Failed("timeout", f"not within {self._timeout:g} s"))
+
+    def _fail(self, failed: Failed) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            self._let_go()
+            self._tally.failed(self._plane, self._upstream, self._endpoint, failed)
+            done(failed)
+
+    def _happened(self, event: int) -> None:
+        sock = self._sock
+        assert sock is not None  # noqa: S101  (it is watched)
+        if event & GONE:
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
+            self._fail(_failed(OSError(error, os.strerror(error))))
+        elif event & WRITE:
+            if self._upstream.proxy_protocol and not self._introduce(sock):
+                return
+            if self._upstream.tls:
+                self._shake_hands(sock)
+            else:
+                self._succeed(sock, event & ~WRITE)
+
+    def _introduce(self, sock: socket.socket) -> bool:
+        """Send the PROXY header; a new socket takes its few bytes at once."""
+        from sidecars.ambassador import proxyprotocol  # few upstreams want it
+
+        version, source = self._upstream.proxy_protocol, self._source
+        assert version is not None  # noqa: S101  (it was asked for)
+        try:
+            peer, local = (source.peer, source.local) if source else (None, None)
+            sock.send(proxyprotocol.build(version, peer, local))
+        except OSError as error:
+            self._fail(_failed(error))
+            return False
+        return True
+
+    def _shake_hands(self, sock: socket.socket) -> None:
+        from sidecars.ambassador import tls  # 2 MiB that few upstreams need
+        from sidecars.core.errors import WrongSettings
+
+        wanted = self._upstream.tls
+        assert wanted is not None  # noqa: S101  (it was asked for)
+        host = tls.upstream_host(self._upstream.address)
+        self._plane.loop.forget(self._fd)
+        try:
+            self._handshake = tls.originate(self._plane.loop, sock, wanted, host, timeout=None, done=self._shaken)
+        except WrongSettings as error:
+            self._fail(Failed("tls", str(error)))
+
+    def _shaken(self, outcome: Secured | TlsFailed) -> None:
+        self._handshake = None
+        if isinstance(outcome, Exception):
+            self._fail(Failed("tls", str(outcome)))
+        else:
+            self._plane.loop.watch(self._fd, self._happened, BOTH)
+            self._succeed(outcome, 0)
+
+    def _succeed(self, sock: socket.socket | Secured, events: int) -> None:
+        done, self._done = self._done, None
+        if done is None:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        seconds = self._plane.loop.now - self._since
+        self._tally.made(self._plane, self._upstream, self._endpoint, seconds)
+        done(Dialled(self._endpoint, sock, self._fd, seconds, events))
+
+    def _let_go(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._handshake is not None:
+            self._handshake.cancel()
+            self._handshake = None
+        self._close()
+
+    def _close(self) -> None:
+        if self._sock is not None:
+            if self._fd >= 0:
+                self._plane.loop.forget(self._fd)
+                self._fd = -1
+            self._sock.close()
+            self._sock = None
 
 
 def dial(
@@ -61,6 +273,15 @@ def dial(
 ) -> Dial:
     """Connect to an endpoint of the route (its id); done() is called once, later, never from within this.
 
+    It counts the connection or the failure, and tells the outcome where one is to be told. The timeout is for all of
+    it, TLS included.
+
     source  whom the connection is for, where the upstream is told by the PROXY protocol
     """
-    raise NotImplementedError
+    made = Dial(plane, plane.tally(route), endpoint, upstream, timeout, done, source)
+    made._begin()
+    return made
+
+
+def _failed(error: OSError) -> Failed:
+    return Failed(_REASONS.get(error.errno or 0, "error"), error.strerror or "")

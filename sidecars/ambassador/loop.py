@@ -7,6 +7,7 @@ dictionary look-up each. Everything else of the program, timers, names, checks, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import select
 import selectors
@@ -54,6 +55,7 @@ class _Poll(selectors.EpollSelector):
         self.handlers: dict[int, Handler] = {}
         self.now = time.monotonic()
         self.after: list[Callable[[], object]] = []
+        self.fresh: set[int] = set()
         self.wanted = False
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -63,30 +65,44 @@ class _Poll(selectors.EpollSelector):
         wait = -1.0 if timeout is None else 0.0 if timeout <= 0 else math.ceil(timeout * 1e3) * 1e-3
         poll, handlers, after = self._selector.poll, self.handlers, self.after
         while True:
+            if after:
+                self._run_after()
+                if self.wanted:
+                    wait = 0.0
             try:
                 events = poll(wait, _MOST)
             except InterruptedError:
                 return []
             self.now = now = time.monotonic()
             ready = self._serve(events, handlers)
-            while after:
-                # What a callback adds runs too, before the wait.
-                batch = after[:]
-                after.clear()
-                for callback in batch:
-                    callback()
+            if after:
+                self._run_after()
             if ready or self.wanted or now >= until or not events:
                 self.wanted = False
                 return ready
             if until != math.inf:
                 wait = math.ceil(max(0.0, until - now) * 1e3) * 1e-3
 
+    def _run_after(self) -> None:
+        """Call what was asked for, and what these calls ask for, before the wait."""
+        after = self.after
+        while after:
+            batch = after[:]
+            after.clear()
+            for callback in batch:
+                callback()
+
     def _serve(self, events: list[tuple[int, int]], handlers: dict[int, Handler]) -> list[Any]:
         ready: list[Any] = []
+        fresh = self.fresh
+        fresh.clear()
         for descriptor, event in events:
             handler = handlers.get(descriptor)
             if handler is not None:
-                handler(event)
+                # An event of a descriptor that is watched since this round began is that of a socket closed in it,
+                # whose number was given anew.
+                if descriptor not in fresh:
+                    handler(event)
             elif key := self._fd_to_key.get(descriptor):
                 happened = (selectors.EVENT_WRITE if event & ~select.EPOLLIN else 0) | (
                     selectors.EVENT_READ if event & ~select.EPOLLOUT else 0
@@ -99,8 +115,7 @@ class Loop(asyncio.SelectorEventLoop):
     """asyncio's event loop, which moves bytes beside it.
 
     watch(), change() and forget() are for descriptors that asyncio does not know. A handler is called with the events
-    of its descriptor, runs to its end, and must not block. A spurious call is possible, for a descriptor's number that
-    was used anew within one round: handlers find nothing to read, and return.
+    of its descriptor, runs to its end, and must not block.
     """
 
     def __init__(self) -> None:
@@ -117,8 +132,10 @@ class Loop(asyncio.SelectorEventLoop):
 
     def watch(self, descriptor: int, handler: Handler, events: int = BOTH) -> None:
         """Call the handler with what happens to the descriptor."""
-        self._poll._selector.register(descriptor, events)
-        self._poll.handlers[descriptor] = handler
+        poll = self._poll
+        poll._selector.register(descriptor, events)
+        poll.handlers[descriptor] = handler
+        poll.fresh.add(descriptor)
 
     def change(self, descriptor: int, events: int) -> None:
         """Watch for other events."""
@@ -131,13 +148,18 @@ class Loop(asyncio.SelectorEventLoop):
     def forget(self, descriptor: int) -> None:
         """Watch no more; call it before the descriptor is closed."""
         if self._poll.handlers.pop(descriptor, None) is not None:
-            self._poll._selector.unregister(descriptor)
+            with contextlib.suppress(OSError):  # closed already: the kernel has forgotten it
+                self._poll._selector.unregister(descriptor)
+
+    def forget_closing(self, descriptor: int) -> None:
+        """Watch no more what is closed next, before anything else is: the kernel forgets it by itself.
+
+        Only for a descriptor that no other process has inherited.
+        """
+        self._poll.handlers.pop(descriptor, None)
 
     def after(self, callback: Callable[[], object]) -> None:
-        """Call it once, when the handlers of this round of events have run: writes are collected that way.
-
-        Only for handlers; outside of one, use asyncio's call_soon().
-        """
+        """Call it once, when the handlers of this round of events have run: writes are collected that way."""
         self._poll.after.append(callback)
 
     def soon(self, callback: Callable[..., object], *arguments: Any) -> None:

@@ -9,8 +9,14 @@ from typing import Protocol
 from sidecars.ambassador.accesslog import AccessLog
 from sidecars.ambassador.admission import Admission, Alone
 from sidecars.ambassador.connection import Connection
+from sidecars.ambassador.dialling import Tally
+from sidecars.ambassador.gate import Gate
 from sidecars.ambassador.loop import Loop
+from sidecars.ambassador.metrics import added
 from sidecars.ambassador.plan import Counted, Outcome, Plan, Route
+from sidecars.ambassador.tcp import Tcp
+
+_MOST_ROWS = 200
 
 
 class Mode(Protocol):
@@ -60,6 +66,10 @@ class Plane:
         self.tell = tell
         self.access = access
         self.admission = admission or Alone()
+        self._gates: dict[str, Gate] = {}
+        self._leaving: list[Gate] = []  # their routes have gone, their connections have not
+        self._tallies: dict[str, Tally] = {}
+        self._shut = False  # accepts none any more
 
     def apply(self, plan: Plan, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         """Make a plan so.
@@ -67,24 +77,76 @@ class Plane:
         sockets  the listening ones by route id, non-blocking; they are the caller's, who closes those that are not
                  listed any more after this call. A route that has gone accepts none; its connections run to their end.
         """
-        raise NotImplementedError
+        wanted = {route.id: route for route in plan.routes}
+        for id, gate in list(self._gates.items()):
+            if id not in wanted or _mode(wanted[id]) is not _mode(gate.route):
+                gate.stop()
+                self._leaving.append(self._gates.pop(id))
+        for id, route in wanted.items():
+            gate = self._gates.get(id) or self._open(route)
+            gate.update(route, () if self._shut else sockets.get(id, ()))
+        self._leaving = [gate for gate in self._leaving if gate.open]
+
+    def _open(self, route: Route) -> Gate:
+        """Make the gate of a route, or take back the one that is leaving still."""
+        for gate in self._leaving:
+            if gate.route.id == route.id and _mode(gate.route) is _mode(route):
+                self._leaving.remove(gate)
+                break
+        else:
+            gate = Gate(self, route, _mode(route))
+        self._gates[route.id] = gate
+        return gate
+
+    def tally(self, route: str) -> Tally:
+        """Where the connections to the upstreams of a route are counted."""
+        tally = self._tallies.get(route)
+        if tally is None:
+            tally = self._tallies[route] = Tally(route)
+        return tally
+
+    def exhausted(self) -> None:
+        """There are no descriptors left: accept none until some may have become free."""
+        for gate in self._gates.values():
+            gate.rest()
 
     def drain(self, close_listeners: bool) -> None:
         """Expect no more; connections run to their end, and new ones are taken unless listeners are to be closed."""
-        raise NotImplementedError
+        self._shut = self._shut or close_listeners
+        for gate in self._every():
+            if close_listeners:
+                gate.stop()
+            gate.mode.drain()
 
     def connections(self) -> int:
         """How many clients are connected, those that wait included: none, while draining, is the end."""
-        raise NotImplementedError
+        return sum(gate.open for gate in self._every())
 
     def counted(self) -> Counted:
         """What was counted so far, and what is now."""
-        raise NotImplementedError
+        return added(gate.counted() for gate in self._every())
 
     def shown(self) -> list[dict[str, object]]:
         """Up to 200 rows: {"listener", "client", "upstream", "age_seconds", "bytes"}."""
-        raise NotImplementedError
+        rows: list[dict[str, object]] = []
+        for gate in self._every():
+            rows += gate.mode.shown()[: _MOST_ROWS - len(rows)]
+        return rows
 
     def close(self) -> None:
         """End everything, at once."""
-        raise NotImplementedError
+        self._shut = True
+        for gate in self._every():
+            gate.close("drained")
+
+    def _every(self) -> list[Gate]:
+        return [*self._gates.values(), *self._leaving]
+
+
+def _mode(route: Route) -> Callable[[Plane, Route], Mode]:
+    """What serves a route: passing bytes on, or sharding."""
+    if route.listener.redis is None:
+        return Tcp
+    from sidecars.ambassador.redis.sharding import Sharding  # the largest part, where there is Redis only
+
+    return Sharding
