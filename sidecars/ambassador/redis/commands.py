@@ -17,7 +17,7 @@ Kind = Literal["one", "fan", "every", "local", "pin", "blocking", "pubsub", "ref
 # pin       the commands of transactions
 # blocking  its reply may be long in coming, so that it needs a connection of its own; see blocks()
 # pubsub    what begins and ends subscriptions
-# refused   not served; `reason` says why
+# refused   not served; `reason` is the error
 
 
 class Command(NamedTuple):
@@ -41,12 +41,8 @@ class Command(NamedTuple):
     reason: str = ""
 
 
-class Refused(Exception):  # noqa: N818  (named for what happened)
-    """A command that cannot be served. `text` is the error to answer, as it stands after the minus sign."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
+class WrongArguments(Exception):  # noqa: N818  (named for what happened)
+    """A command that cannot be served; the text is the error to answer, as it stands after the minus sign."""
 
 
 # kind, flags, first, last, step, shape | name/arity ...
@@ -110,7 +106,8 @@ one r 1 1 1 - | topk.list/-2 topk.query/-3 tdigest.byrank/-3 tdigest.byrevrank/-
 one r 1 1 1 - | tdigest.max/2 tdigest.min/2 tdigest.quantile/-3 tdigest.rank/-3 tdigest.revrank/-3
 one r 1 1 1 - | tdigest.trimmed_mean/4 ts.get/-2 ts.info/-2 ts.range/-4 ts.revrange/-4
 one w 1 1 1 - | json.arrappend/-4 json.arrinsert/-5 json.arrpop/-2 json.arrtrim/5 json.clear/-2 json.del/-2
-one w 1 1 1 - | json.forget/-2 json.merge/4 json.numincrby/4 json.nummultby/4 json.set/-4 json.strappend/-3 json.toggle/3
+one w 1 1 1 - | json.forget/-2 json.merge/4 json.numincrby/4 json.nummultby/4 json.set/-4 json.strappend/-3
+one w 1 1 1 - | json.toggle/3
 one w 1 1 1 - | bf.add/3 bf.insert/-4 bf.loadchunk/4 bf.madd/-3 bf.reserve/-4 cf.add/3 cf.addnx/3 cf.del/3 cf.insert/-4
 one w 1 1 1 - | cf.insertnx/-4 cf.loadchunk/4 cf.reserve/-3 cms.incrby/-4 cms.initbydim/4 cms.initbyprob/4 topk.add/-3
 one w 1 1 1 - | topk.incrby/-4 topk.reserve/-3 tdigest.add/-3 tdigest.create/-2 tdigest.reset/2 ts.add/-4 ts.alter/-2
@@ -147,9 +144,9 @@ def _rows() -> Iterator[Command]:
         where = int(first), int(last), int(step), shape.strip("-")
         for name, arity in _names(names):
             yield Command(name, kind, arity, *where, _FLAGS[flags])  # type: ignore[arg-type]
-    for reason, names in _REFUSED.items():
+    for why, names in _REFUSED.items():
         for name, arity in _names(names):
-            yield Command(name, "refused", arity, reason=reason)
+            yield Command(name, "refused", arity, reason=_reason(name, why))
 
 
 def _names(text: str) -> Iterator[tuple[bytes, int]]:
@@ -158,32 +155,31 @@ def _names(text: str) -> Iterator[tuple[bytes, int]]:
         yield name.upper().encode(), int(arity)
 
 
+def shown(word: bytes) -> str:
+    """Write a word that a client has sent so that it can stand in an error: `'fo\\x00o'`, cut when it is long."""
+    return repr(word[:64])[1:].replace('"', "'")
+
+
+def _reason(name: bytes, why: str) -> str:
+    return f"unknown or unsupported command {shown(name)} through the ambassador; {why}"
+
+
 COMMANDS: dict[bytes, Command] = {command.name: command for command in _rows()}
 
 # Commands of a family whose other members have no key, and are about one server.
 _WITH_KEY = {b"MEMORY": (b"USAGE",)}
 
 
-def shown(word: bytes) -> str:
-    """Write a word that a client has sent so that it can stand in an error: `'fo\\x00o'`, cut when it is long."""
-    return repr(word[:64])[1:].replace('"', "'")
-
-
-def refusal(command: Command) -> Refused:
-    """Make the error for a command that is known and not served."""
-    return unsupported(command.name, command.reason)
-
-
-def unsupported(name: bytes, reason: str = "docs/ambassador.md lists what is served") -> Refused:
+def unsupported(name: bytes, why: str = "docs/ambassador.md lists what is served") -> WrongArguments:
     """Make the error for a command that is not served."""
-    return Refused(f"ERR unknown or unsupported command {shown(name)} through the ambassador; {reason}")
+    return WrongArguments(f"ERR {_reason(name, why)}")
 
 
 def keys(command: Command, args: list[bytes]) -> list[bytes]:
     """Give the keys among the arguments of a command, in their order.
 
-    SUBSCRIBE and its kin have none here. Raises Refused with Redis's own text for a wrong number of arguments, and with
-    ours for what no shard could answer rightly.
+    Raises WrongArguments, with Redis's own text for a wrong number of arguments, and with ours for what no shard could
+    answer rightly.
     """
     count = len(args) + 1
     if count < -command.arity if command.arity < 0 else count != command.arity:
@@ -206,35 +202,35 @@ def _check(command: Command, args: list[bytes], found: list[bytes]) -> None:
         raise _wrong_number(command)
 
 
-def _wrong_number(command: Command) -> Refused:
-    return Refused(f"ERR wrong number of arguments for '{command.name.decode().lower()}' command")
+def _wrong_number(command: Command) -> WrongArguments:
+    return WrongArguments(f"ERR wrong number of arguments for '{command.name.decode().lower()}' command")
 
 
 def _counted(args: list[bytes], at: int, each: int = 1) -> list[bytes]:
     count = number(args[at])
     if count <= 0:
-        raise Refused("ERR numkeys should be greater than 0")
+        raise WrongArguments("ERR numkeys should be greater than 0")
     if at + 1 + count * each > len(args):
-        raise Refused("ERR syntax error")
+        raise WrongArguments("ERR syntax error")
     return args[at + 1 : at + 1 + count * each : each]
 
 
 def number(word: bytes) -> int:
-    """Read a whole number as Redis does; Refused when it is none."""
+    """Read a whole number as Redis does; WrongArguments when it is none."""
     digits = word[1:] if word[:1] == b"-" else word
     if not digits.isdigit() or len(digits) > 19:
-        raise Refused("ERR value is not an integer or out of range")
+        raise WrongArguments("ERR value is not an integer or out of range")
     return int(word)
 
 
 def _script(command: Command, args: list[bytes]) -> list[bytes]:
     count = number(args[1])
     if count < 0:
-        raise Refused("ERR Number of keys can't be negative")
+        raise WrongArguments("ERR Number of keys can't be negative")
     if count > len(args) - 2:
-        raise Refused("ERR Number of keys can't be greater than number of args")
+        raise WrongArguments("ERR Number of keys can't be greater than number of args")
     if not count:
-        raise Refused(
+        raise WrongArguments(
             f"ERR {command.name.decode()} without keys cannot be sent to a shard through the ambassador; "
             "name a key of the shard that is meant"
         )
@@ -248,13 +244,13 @@ def _streams(command: Command, args: list[bytes]) -> list[bytes]:
         if option == b"STREAMS":
             names = args[at + 1 :]
             if not names or len(names) % 2:
-                raise Refused(
+                raise WrongArguments(
                     f"ERR Unbalanced '{command.name.decode().lower()}' list of streams: "
                     "for each stream key an ID or '$' must be specified."
                 )
             return names[: len(names) // 2]
         at += {b"GROUP": 3, b"NOACK": 1}.get(option, 2)
-    raise Refused("ERR syntax error")
+    raise WrongArguments("ERR syntax error")
 
 
 def _sort(command: Command, args: list[bytes]) -> list[bytes]:
@@ -265,7 +261,7 @@ def _sort(command: Command, args: list[bytes]) -> list[bytes]:
         if option == b"STORE":
             found = value
         if option in (b"BY", b"GET") and b"*" in b"".join(value):
-            raise Refused(
+            raise WrongArguments(
                 f"ERR {command.name.decode()} with a pattern in BY or GET is not served through the ambassador; "
                 "the keys it stands for are on several shards"
             )

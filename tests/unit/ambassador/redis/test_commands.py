@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecars.ambassador.redis.commands import COMMANDS, Refused, blocks, keys, longest, shown, unsupported
+from sidecars.ambassador.redis.commands import COMMANDS, WrongArguments, blocks, keys, longest, shown, unsupported
 from tests.unit.core.running import PATIENCE
 
 
@@ -105,13 +105,13 @@ def test_the_keys_of(text: str, expected: str) -> None:
 )  # fmt: skip
 def test_what_cannot_be_served_says_why(text: str, error: str) -> None:
     name, args = split(text)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(WrongArguments) as refused:
         keys(COMMANDS[name], args)
-    assert refused.value.text == error
+    assert str(refused.value) == error
 
 
 def test_the_error_for_a_command_that_is_not_known_is_one_line_of_ascii() -> None:
-    text = unsupported(b"FO\r\n\x00\xff'" + b"x" * 100_000).text
+    text = str(unsupported(b"FO\r\n\x00\xff'" + b"x" * 100_000))
     assert text.isascii() and text.isprintable() and len(text) < 400
     assert shown(b"GETT") == "'GETT'"
 
@@ -143,8 +143,8 @@ def test_how_long_a_command_may_wait(text: str, waits: bool, seconds: float) -> 
 def test_no_arguments_are_too_strange(name: bytes, args: list[bytes]) -> None:
     try:
         found = keys(COMMANDS[name], args)
-    except Refused as refused:
-        assert refused.text.startswith("ERR ")
+    except WrongArguments as refused:
+        assert str(refused).startswith("ERR ")
     else:
         assert all(key in args for key in found)
         assert found or COMMANDS[name].first == 0 or COMMANDS[name].kind == "pubsub"
