@@ -33,7 +33,7 @@ async def connected(
 ) -> AsyncIterator[Streams]:
     """Connect to host and port of the target, by TLS when there is a context. Raises Unmet, or OSError of TLS."""
     sock = await dial(target.host, target.port, patience)
-    async with _streams(sock, tls, (server_name or target.host) if tls else None) as streams:
+    async with _streams(sock, tls, (server_name or target.host).rstrip(".") if tls else None) as streams:
         yield streams
 
 

@@ -36,6 +36,9 @@ class Settings(Logging, frozen=True, kw_only=True):
         """Check what no single setting can say; WrongSettings."""
         if not self.targets:
             raise WrongSettings("there is nothing to look at: give a TARGET, or set INIT_TARGETS")
+        for target, _ in prepare(self.targets):
+            if "stable" in target.options or target.options.get("newer") == "start":
+                raise WrongSettings(f"{target.text} compares two looks, but this looks once; use pod-init wait")
         if self.any_ and self.quorum is not None:
             raise WrongSettings("--any and --quorum say different things; keep one")
         if self.quorum is not None and not 1 <= self.quorum <= len(self.targets):
@@ -45,11 +48,8 @@ class Settings(Logging, frozen=True, kw_only=True):
 
 
 def run(settings: Settings) -> None:
-    """Look. Raises SidecarError when too little is as wanted, WrongSettings."""
+    """Look. Raises SidecarError when too little is as wanted."""
     found = prepare(settings.targets)
-    for target, _ in found:
-        if "stable" in target.options or target.options.get("newer") == "start":
-            raise WrongSettings(f"{target.text} compares two looks, but healthcheck looks once; use pod-init wait")
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     results = loop.run_until_complete(_look(found, settings.patience))

@@ -13,7 +13,7 @@ from sidecars.init.watching import Watch
 
 _MOST_LISTED = 10
 _LONGEST = 1000  # bytes of the sentence; the termination message holds a little more
-_LONGEST_REASON = 300  # characters of one target's
+_LONGEST_REASON = 600  # characters of one target's
 _SELDOM = 1.0  # seconds between two lines that differ only in words: a hostile answer may change each time
 
 
@@ -32,7 +32,7 @@ class Report:
         if watch.met:
             log.info("met", **fields)
         elif watch.lost:
-            log.error("impossible", **fields)
+            log.warning("impossible", **fields)
         elif self._news(watch, before, last, now):
             self._told[id(watch)] = now
             log.info("waiting for it to last" if last.state == "ok" else "not yet", state=last.state, **fields)

@@ -45,7 +45,7 @@ def impossible(name: str) -> str | None:
         return "it looks like an IPv4 address and is none"
     if any(len(label) > 63 for label in labels) or len(name) > 253:
         return "it is too long: 63 characters between two dots, and 253 in all, are the most"
-    wrong = next((label for label in labels if label.isascii() and not LABEL.fullmatch(label)), None)
+    wrong = next((label for label in labels if not LABEL.fullmatch(label)), None)
     if wrong is not None:
         return f"{wrong!r} in it is no part of a name: letters, digits and hyphens are"
     if labels[-1].lower() == "invalid":
@@ -63,23 +63,26 @@ def tried(name: str) -> str:
 async def lookup(name: str, port: int = 0, family: int = 0) -> list[Address]:
     """Look a name up, in the order in which an application would try the addresses. Raises Unmet."""
     if complaint := impossible(name):
-        # It is asked for nevertheless, but not for long: what is said to have been tried was tried.
-        answer = await _asked(name, port, family, patience=2.0) if name.lower().rstrip(".").endswith("invalid") else []
-        if not answer:
-            raise Unmet("impossible", f"the name {name} can never exist ({tried(name)}); {complaint}")
-        return answer
+        raise Unmet("impossible", f"the name {name} can never exist ({await _try(name)}); {complaint}")
     try:
         return await in_thread(("name", name, port, family), lambda: _getaddrinfo(name, port, family))
     except socket.gaierror as error:
         raise _failure(name, error) from None
 
 
-async def _asked(name: str, port: int, family: int, patience: float) -> list[Address]:
+async def _try(name: str) -> str:
+    """Ask for a name in .invalid once, and say so; what is no name is asked of nobody."""
+    names = tried(name).removeprefix("tried ")
+    if not name.lower().rstrip(".").endswith(".invalid"):
+        return f"it would be asked for as {names}"
     try:
-        async with asyncio.timeout(patience):
-            return await in_thread(("name", name, port, family), lambda: _getaddrinfo(name, port, family))
-    except (TimeoutError, OSError):
-        return []
+        async with asyncio.timeout(2):
+            await in_thread(("name", name), lambda: _getaddrinfo(name, 0, 0))
+    except TimeoutError:
+        return f"tried {names}, without an answer"
+    except OSError:
+        return f"tried {names}"
+    return f"tried {names}, and the name server makes one up"
 
 
 def _getaddrinfo(name: str, port: int, family: int) -> list[Address]:

@@ -177,7 +177,7 @@ def _authority(place: str, sent: str, found: Scheme, shown: str) -> dict[str, An
     match = AUTHORITY.fullmatch(authority)
     if not match or not place.startswith("//"):
         raise WrongSettings(f"{shown} is no target; write SCHEME://HOST:PORT, an IPv6 address in brackets")
-    host = match["literal"] or unquote(match["name"] or "")
+    host = match["literal"] or _ascii(unquote(match["name"] or ""))
     if not host:
         raise WrongSettings(f"{shown} has no host; {UNSET}")
     user, colon, password = (match["user"] or "").partition(":")
@@ -189,6 +189,14 @@ def _authority(place: str, sent: str, found: Scheme, shown: str) -> dict[str, An
         "password": Secret(unquote(password)) if colon else None,
     }
     return {**read, "path": f"{read['path'] or '/'}{'?' if sent else ''}{sent}"} if found.sends else read
+
+
+def _ascii(name: str) -> str:
+    """Write a name as the DNS has it; one that cannot be written so cannot exist, which its check will say."""
+    try:
+        return name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        return name
 
 
 def _port(text: str | None, found: Scheme, shown: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sidecars.init.target import Target
 
 _DAY = 86400.0
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_:-]{1,63}(\.[A-Za-z0-9_:-]{1,63})*")
 
 
 def validate(target: Target) -> None:
@@ -21,6 +23,8 @@ def validate(target: Target) -> None:
     target.number("min_days", 0)
     if target.flag("insecure") and {"min_days", "names"} & target.options.keys():
         raise WrongSettings(f"{target.text} is insecure, so that its certificate is not read; leave insecure out")
+    if not _NAME.fullmatch(target.options.get("server_name", "x")):
+        raise target.wrong("server_name", "a name")
     if "cert_key" in target.options and "cert" not in target.options:
         raise WrongSettings(f"{target.text} has a cert_key without its cert=FILE")
 

@@ -68,6 +68,7 @@ class Settings(Common, frozen=True, kw_only=True):
         """Check what no single setting can say; WrongSettings."""
         if not self.targets:
             raise WrongSettings("there is nothing to wait for: give a TARGET, or set INIT_TARGETS")
+        prepare(self.targets)
         if self.all_ + self.any_ + (self.quorum is not None) > 1:
             raise WrongSettings("--all, --any and --quorum say different things; keep one")
         if self.quorum is not None and not 1 <= self.quorum <= len(self.targets):

@@ -111,14 +111,16 @@ async def attempt(check: Check, target: Target, patience: float) -> Result:
         return unmet.result
     except TimeoutError:
         return Result("not-ready", f"answers, but not within {patience:g} s")
-    except OSError as error:
+    except asyncio.LimitOverrunError:
+        return Result("not-ready", "sends more than any answer holds; is it what listens there?")
+    except (OSError, EOFError) as error:
         return explained(error)
 
 
 _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EPERM, errno.EACCES)
 
 
-def explained(error: OSError, where: str = "") -> Result:
+def explained(error: OSError | EOFError, where: str = "") -> Result:
     """Say why a connection failed; `where` is the other end's address, in words: " by 10.0.0.1:80"."""
     import ssl  # asyncio has imported it already
 
@@ -126,14 +128,17 @@ def explained(error: OSError, where: str = "") -> Result:
         return distrusted(error)
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return Result("tls", f"TLS fails: {reason(error)}; does it speak TLS there, and take our certificate?")
-    if error.errno == errno.ECONNREFUSED:
+    code, words = getattr(error, "errno", None), getattr(error, "strerror", None)
+    if code == errno.ECONNREFUSED:
         return Result("refused", f"refused{where}; nothing listens there, or the Service has no ready pod")
-    if error.errno in _UNREACHABLE:
-        what = error.strerror or "no answer"
-        return Result("filtered", f"cannot be reached ({what}{where}); a firewall or NetworkPolicy, or no such host")
+    if code in _UNREACHABLE:
+        return Result(
+            "filtered",
+            f"cannot be reached ({words or 'no answer'}{where}); a firewall or NetworkPolicy, or no such host",
+        )
     if isinstance(error, (ConnectionError, EOFError, ssl.SSLEOFError)):
         return Result("reset", f"accepted, then broken off{where}; does it listen already, and speak this protocol?")
-    return Result("error", f"cannot look: {error.strerror or error}{where}")
+    return Result("error", f"cannot look: {words or error}{where}")
 
 
 def reason(error: Exception) -> str:

@@ -120,6 +120,8 @@ async def _ask(place: Target, headers: Sequence[tuple[str, str]], patience: floa
             return await _exchange(place, headers, streams)
         except h11.RemoteProtocolError as error:
             raise Unmet("not-ready", f"does not answer in HTTP: {shown(str(error))}") from None
+        except h11.LocalProtocolError as error:
+            raise Unmet("error", f"the request cannot be sent ({error}); see header_file") from None
 
 
 async def _exchange(place: Target, headers: Sequence[tuple[str, str]], streams: Streams) -> Answer:
@@ -139,7 +141,8 @@ async def _exchange(place: Target, headers: Sequence[tuple[str, str]], streams: 
 
 
 def _host(place: Target) -> str:
-    host = f"[{place.host}]" if ":" in place.host else place.host
+    # Neither the zone of an address nor the dot at the end of a name is the other end's business.
+    host = f"[{place.host.partition('%')[0]}]" if ":" in place.host else place.host.rstrip(".")
     usual = 443 if place.scheme == "https" else 80
     return host if place.port == usual else f"{host}:{place.port}"
 
