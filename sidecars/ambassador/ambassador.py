@@ -52,7 +52,7 @@ class Ambassador:
         self._carrying = self._carriers(loop, life.health)
         names = [str(each) for each in self._settings.nameserver]
         self._decider = Decider(loop, self._listeners, self._planned, life.health, nameservers=names)
-        self._upstreams = Upstreams(self._decider, self._carrying.counted)
+        self._upstreams = Upstreams(self._decider, self._carrying.counted, self._applied)
         Collected(self._counted).show_in()
         life.pages.update(self._upstreams.pages())
         life.posts.update(self._upstreams.posts())
@@ -81,6 +81,11 @@ class Ambassador:
     def _planned(self, plan: Plan) -> None:
         self._plan = plan
         self._carrying.apply(plan, self._listening)
+
+    async def _applied(self) -> None:
+        """Return when what has changed by now is so, in every process: a report comes after what was told before."""
+        await asyncio.sleep(0)  # the decider makes its plan in the next round of the loop
+        await self._carrying.refresh()
 
     async def _until_drain(self, life: Lifecycle, crashed: asyncio.Future[None]) -> None:
         files = asyncio.create_task(self._reloading.run())

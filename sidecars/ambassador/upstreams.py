@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol, cast
 from urllib.parse import parse_qs
 
 from sidecars.ambassador.metrics import quantile
 from sidecars.ambassador.plan import Counted
-from sidecars.core.door import Answer, Request, Response, text
+from sidecars.core.door import Answer, LateAnswer, Request, Response, text
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import plain
 
@@ -32,17 +32,23 @@ class Deciding(Protocol):
 
 
 class Upstreams:
-    """GET /upstreams; POST /upstreams/drain, /disable and /enable?listener=:5432&upstream=db-0:5432."""
+    """GET /upstreams; POST /upstreams/drain, /disable and /enable?listener=:5432&upstream=db-0:5432.
 
-    def __init__(self, decider: Deciding, counted: Callable[[], Counted]) -> None:
+    `applied` is awaited before a POST is answered: whoever connects after that meets what was asked for.
+    """
+
+    def __init__(
+        self, decider: Deciding, counted: Callable[[], Counted], applied: Callable[[], Awaitable[None]]
+    ) -> None:
         self._decider = decider
         self._counted = counted
+        self._applied = applied
 
     def pages(self) -> dict[str, Answer]:
         """Give what is read."""
         return {PAGE: self._page}
 
-    def posts(self) -> dict[str, Answer]:
+    def posts(self) -> dict[str, LateAnswer]:
         """Give what is commanded."""
         return {f"{PAGE}/{word}": self._command(state) for word, state in _WORDS.items()}
 
@@ -63,10 +69,10 @@ class Upstreams:
         ]
         return Response(200, json.dumps(plain({"listeners": told})).encode() + b"\n", "application/json")
 
-    def _command(self, state: Literal["up", "draining", "disabled"]) -> Answer:
+    def _command(self, state: Literal["up", "draining", "disabled"]) -> LateAnswer:
         return lambda request: self._set(request, state)
 
-    def _set(self, request: Request, state: Literal["up", "draining", "disabled"]) -> Response:
+    async def _set(self, request: Request, state: Literal["up", "draining", "disabled"]) -> Response:
         asked = parse_qs(request.query)
         match asked.get("listener"), asked.get("upstream"):
             case [listener], [upstream]:
@@ -78,6 +84,7 @@ class Upstreams:
         except (SidecarError, LookupError):
             known = sorted({f"listener={row['listener']}&upstream={row['upstream']}" for row in self._decider.shown()})
             return text(404, f"there is no such upstream; there are {'; '.join(known)[:2000]}")
+        await self._applied()
         return text(200, state)
 
 

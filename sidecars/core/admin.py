@@ -16,7 +16,7 @@ from prometheus_client.registry import REGISTRY
 
 import sidecars
 from sidecars.core import log, metrics
-from sidecars.core.door import Answer, Door, Request, Response, text
+from sidecars.core.door import Answer, Door, LateAnswer, Request, Response, text
 from sidecars.core.errors import WrongSettings
 from sidecars.core.health import Health
 from sidecars.core.settings import Common, shown
@@ -51,7 +51,7 @@ class Admin:
         health: Health,
         *,
         name: str,
-        posts: dict[str, Answer],
+        posts: dict[str, LateAnswer],
         pages: dict[str, Answer],
         refresh: Callable[[], Awaitable[None] | None],
     ) -> None:
@@ -93,7 +93,7 @@ class Admin:
 
     def answer(self, request: Request) -> Response | Awaitable[Response]:
         """Answer a request."""
-        known = {"GET": {**self.pages, **self._gets}, "POST": self.posts}
+        known: dict[str, dict[str, LateAnswer]] = {"GET": {**self.pages, **self._gets}, "POST": self.posts}
         allowed = [method for method, routes in known.items() if request.path in routes]
         if not allowed:
             return text(404, f"there is no {request.path[:100]} here")
@@ -195,9 +195,10 @@ def _probe(reasons: list[str]) -> Response:
     return text(503, "\n".join(map(log.plain, reasons))) if reasons else text(200, "ok")
 
 
-async def _after(fresh: Awaitable[None], answer: Answer, request: Request) -> Response:
+async def _after(fresh: Awaitable[None], answer: LateAnswer, request: Request) -> Response:
     await fresh
-    return answer(request)
+    response = answer(request)
+    return response if isinstance(response, Response) else await response
 
 
 def _metrics(request: Request) -> Response:

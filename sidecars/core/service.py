@@ -18,7 +18,7 @@ from sidecars.core import disk, state
 from sidecars.core import log as logging
 from sidecars.core.admin import Admin
 from sidecars.core.declaration import Provenance
-from sidecars.core.door import Answer, Response, text
+from sidecars.core.door import Answer, LateAnswer, Response, text
 from sidecars.core.ending import failed, finished
 from sidecars.core.errors import WrongSettings
 from sidecars.core.health import Health
@@ -58,7 +58,7 @@ class Lifecycle:
         self.drain = asyncio.Event()
         self.health = Health(ready_needs_delivery=settings.ready_when != "started")
         self.state_dir: str | None = None
-        self.posts: dict[str, Answer] = {}
+        self.posts: dict[str, LateAnswer] = {}
         self.pages: dict[str, Answer] = {}
         self.refresh: Callable[[], Awaitable[None]] | None = None
         self.reload: Callable[[], None] | None = None
