@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Redis,
         ServerTls,
         Settings,
+        TcpCheck,
         Upstream,
     )
 
@@ -59,6 +60,20 @@ def server_tls(tls: ServerTls) -> None:
         raise ValueError("has an empty cert; give the path of the certificate")
     if tls.names and not tls.client_ca:
         raise ValueError("has names without client_ca; give client_ca, by which clients are asked for a certificate")
+
+
+def tcp_check(asked: TcpCheck) -> None:
+    """Check what is sent and expected."""
+    from sidecars.ambassador.checks import unescaped  # only who has such a check pays for asyncio at this point
+
+    for name in ("send", "expect"):
+        text = getattr(asked, name)
+        try:
+            unescaped(text or "")
+        except ValueError as error:
+            raise ValueError(
+                f"has {name} {text!r}, in which {error} is no escape; write \\\\ for a backslash"
+            ) from None
 
 
 def http_check(asked: HttpCheck) -> None:

@@ -68,6 +68,10 @@ class TcpCheck(Part, frozen=True):
     send: Annotated[str | None, Help("What to send; \\r \\n \\xFF are understood.", none="")] = None
     expect: Annotated[str | None, Help("What the answer must begin with or contain.", none="")] = None
 
+    def __post_init__(self) -> None:
+        """Refuse an escape that is none; ValueError."""
+        checking.tcp_check(self)
+
 
 class HttpCheck(Part, frozen=True):
     """Ask a path by HTTP."""
