@@ -166,8 +166,13 @@ def _reason(name: bytes, why: str) -> str:
 
 COMMANDS: dict[bytes, Command] = {command.name: command for command in _rows()}
 
-# Commands of a family whose other members have no key, and are about one server.
-_WITH_KEY = {b"MEMORY": (b"USAGE",)}
+# Of these families, the rest is about one server.
+_SERVED = {
+    b"MEMORY": (b"USAGE",),
+    b"SCRIPT": (b"LOAD", b"EXISTS", b"FLUSH"),
+    b"FUNCTION": (b"LOAD", b"DELETE", b"FLUSH", b"RESTORE", b"LIST"),
+    b"PUBSUB": (b"CHANNELS", b"NUMSUB", b"NUMPAT", b"SHARDCHANNELS", b"SHARDNUMSUB"),
+}
 
 
 def unsupported(name: bytes, why: str = "docs/ambassador.md lists what is served") -> WrongArguments:
@@ -184,6 +189,9 @@ def keys(command: Command, args: list[bytes]) -> list[bytes]:
     count = len(args) + 1
     if count < -command.arity if command.arity < 0 else count != command.arity:
         raise _wrong_number(command)
+    served = _SERVED.get(command.name)
+    if served and args[0].upper() not in served:
+        raise unsupported(command.name + b" " + args[0].upper()[:32], _SERVER)
     found: list[bytes] = []
     if command.first:
         last = command.last if command.last > 0 else count + command.last
@@ -195,9 +203,6 @@ def keys(command: Command, args: list[bytes]) -> list[bytes]:
 
 
 def _check(command: Command, args: list[bytes], found: list[bytes]) -> None:
-    only = _WITH_KEY.get(command.name)
-    if only and args[0].upper() not in only:
-        raise unsupported(command.name + b" " + args[0], _SERVER)
     if len(args) % command.step or (not found and command.kind != "pubsub"):
         raise _wrong_number(command)
 
