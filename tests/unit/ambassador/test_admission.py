@@ -79,11 +79,15 @@ def test_processes_share_the_rate(memory):
 
 # Takes and gives back as fast as it can; in `inside` each process says how many it has, never more than it truly has.
 HAMMER = """
-import mmap, sys
+import mmap, sys, time
 from sidecars.ambassador.admission import Shared
 memory, told, index = map(int, sys.argv[1:])
-own, inside = Shared(memory, 3, index), memoryview(mmap.mmap(told, 12)).cast("i")
-for _ in range(3000):
+own, told = Shared(memory, 3, index), memoryview(mmap.mmap(told, 24)).cast("i")
+inside, started = told[:3], told[3:]
+started[index] = 1
+while sum(started) < 3:
+    time.sleep(0)
+for _ in range(20000):
     if own.take("race", 2):
         inside[index] += 1
         assert sum(inside) <= 2, list(inside)
@@ -98,7 +102,7 @@ while inside[index]:
 
 def test_a_race_of_processes_lets_none_too_many_in_and_leaves_no_place_taken(memory):
     told = os.memfd_create("told")
-    os.ftruncate(told, 12)
+    os.ftruncate(told, 24)
     commands = [[sys.executable, "-c", HAMMER, str(memory), str(told), str(index)] for index in range(3)]
     racing = [subprocess.Popen(each, pass_fds=[memory, told]) for each in commands]
     assert [each.wait(30) for each in racing] == [0, 0, 0]
