@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from sidecars.ambassador import metrics
 from sidecars.ambassador.carrying import Carrying, Here, Listening
 from sidecars.ambassador.collector import Collected
 from sidecars.ambassador.plan import Counted, Outcome, Plan
-from sidecars.ambassador.reloading import Reloading
+from sidecars.ambassador.reloading import Reloading, read
 from sidecars.ambassador.settings import Listener, Settings
 from sidecars.ambassador.upstreams import Upstreams
 from sidecars.core.health import Health
@@ -19,6 +19,7 @@ from sidecars.core.service import Lifecycle
 
 if TYPE_CHECKING:
     from sidecars.ambassador.loop import Loop
+    from sidecars.ambassador.nutcracker.stats import Stats
 
 _QUIET = 0.5  # seconds without a connection, after which the application is taken to dial no more
 _LAST_LOOK = 0.2  # seconds to count what is cut; who is stopped has a second to let go
@@ -35,11 +36,12 @@ class Ambassador:
     stop   cancelled: every connection is closed, and counted
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, anew: Callable[[], Settings] = read) -> None:
         self._settings = settings
         self._listeners = settings.every_listener()
         self._listening = Listening(settings.workers)
-        self._reloading = Reloading(settings, self._change)
+        self._reloading = Reloading(settings, self._change, anew)
+        self._stats: Stats | None = None
         self._plan = Plan()
         self._cut = 0
 
@@ -61,6 +63,7 @@ class Ambassador:
             life.refresh = self._carrying.refresh
         try:
             await self._carrying.start()
+            await self._open_stats()
             crashed = self._decider.start()
             life.health.started()
             await self._until_drain(life, crashed)
@@ -74,6 +77,13 @@ class Ambassador:
         from sidecars.ambassador.workers import Workers
 
         return Workers(self._settings, self._told, health)
+
+    async def _open_stats(self) -> None:
+        if self._settings.stats_address:
+            from sidecars.ambassador.nutcracker.stats import Stats  # twemproxy's
+
+            self._stats = Stats(lambda: self._reloading.settings, self._counted, self._carrying.refresh)
+            await self._stats.open()
 
     def _told(self, outcome: Outcome) -> None:
         self._decider.outcome(outcome)
@@ -133,6 +143,8 @@ class Ambassador:
             await asyncio.wait_for(self._carrying.refresh(), _LAST_LOOK)
         self._cut = self._carrying.connections()
         self._decider.close()
+        if self._stats:
+            self._stats.close()
         self._listening.close_others(())
         await self._carrying.close()
 

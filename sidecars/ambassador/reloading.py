@@ -28,6 +28,7 @@ class Reloading:
 
     `change` makes the new listeners so; it raises WrongSettings when it cannot, and then has changed nothing.
 
+    settings  those in force
     accepted  how often new settings were taken
     refused   how often they were not
     error     why the last were not; None when they were
@@ -40,18 +41,18 @@ class Reloading:
         self.refused = 0
         self.error: str | None = None
         self._running = settings
-        self._settings = settings
+        self.settings = settings
         self._change = change
         self._anew = anew
         self._read = _seen(settings.files)
 
     def now(self, reason: str = "SIGHUP") -> None:
         """Read the settings anew and go on with them."""
-        self._read = _seen(self._settings.files)
+        self._read = _seen(self.settings.files)
         try:
             new = self._anew()
             listeners = new.every_listener()
-            if listeners != self._settings.every_listener():
+            if listeners != self.settings.every_listener():
                 self._change(listeners)
         except WrongSettings as error:
             self.refused += 1
@@ -61,23 +62,23 @@ class Reloading:
         self.accepted += 1
         self.error = None
         self._tell(reason, new)
-        if new.files != self._settings.files:
+        if new.files != self.settings.files:
             self._read = _seen(new.files)
-        self._settings = new
+        self.settings = new
 
     async def run(self) -> None:
         """Look after the files until cancelled. A file that is gone is waited for."""
         before = self._read
         while True:
             await asyncio.sleep(_LOOK)
-            seen = _seen(self._settings.files)
+            seen = _seen(self.settings.files)
             # What is written in place is read when it has rested: half a list may be a valid one.
             if seen != self._read and seen == before and None not in seen:
                 self.now("file changed")
             before = seen
 
     def _tell(self, reason: str, new: Settings) -> None:
-        old, now = _by_id(self._settings.every_listener()), _by_id(new.every_listener())
+        old, now = _by_id(self.settings.every_listener()), _by_id(new.every_listener())
         log.info(
             "settings reloaded",
             reason=reason,
@@ -85,7 +86,7 @@ class Reloading:
             removed=sorted(old.keys() - now.keys()),
             changed=sorted(each for each in old.keys() & now.keys() if old[each] != now[each]),
         )
-        if new.log_level != self._settings.log_level:
+        if new.log_level != self.settings.log_level:
             logging.set_level(new.log_level)
         if waiting := self._need_restart(new):
             log.warning("settings need a restart", settings=waiting)

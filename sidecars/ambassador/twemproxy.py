@@ -31,8 +31,8 @@ def read_variables(settings: Settings) -> Found:
     upstreams, spaced = read_servers(settings.redis_servers or "")
     port = _read(_port, "LISTEN_PORT", settings.listen_port, "6380", "a port: 1 to 65535")
     ejects = _read(_boolean, "AUTO_EJECT_HOSTS", settings.auto_eject_hosts, "true", "true or false")
-    limit = _read(_positive, "SERVER_FAILURE_LIMIT", settings.server_failure_limit, "1", "a whole number from 1 on")
-    retry = _read(_positive, "SERVER_RETRY_TIMEOUT", settings.server_retry_timeout, "5000", "milliseconds, from 1 on")
+    limit = _read(_whole, "SERVER_FAILURE_LIMIT", settings.server_failure_limit, "1", "a whole number")
+    retry = _read(_whole, "SERVER_RETRY_TIMEOUT", settings.server_retry_timeout, "5000", "milliseconds")
     timeout = _read(_whole, "TIMEOUT", settings.timeout, "2000", "milliseconds; 0: for ever")
     redis = Redis(
         hash=_word(Hash, "HASH", settings.hash, "fnv1a_64"),
@@ -67,9 +67,12 @@ def pool_listener(listen: str, upstreams: tuple[Upstream, ...], redis: Redis, ej
 
 
 def ejection(ejects: bool, failures: int, retry_milliseconds: int) -> Eject:
-    """Leave out as twemproxy does: for the same time at each failure, and all servers if need be."""
-    pause = Seconds(retry_milliseconds / 1000)
-    return Eject(failures=failures if ejects else 0, time=pause, max_time=pause, max_share=100)
+    """Leave out as twemproxy does: for the same time at each failure, and all servers if need be.
+
+    A limit of 0 is there what 1 is.
+    """
+    pause = Seconds(max(1, retry_milliseconds) / 1000)
+    return Eject(failures=max(1, failures) if ejects else 0, time=pause, max_time=pause, max_share=100)
 
 
 def read_servers(text: str) -> tuple[tuple[Upstream, ...], bool]:
@@ -107,8 +110,10 @@ def read_server(text: str, *, weighted: bool = True) -> Upstream:
 
     With `weighted` the weight must be there. ValueError says what is wrong.
     """
-    where, _, name = text.strip().partition(" ")
-    name = name.strip()
+    where, *names = text.split() or [""]
+    if len(names) > 1:
+        raise ValueError("expected one name, without spaces, behind HOST:PORT:WEIGHT")
+    name = "".join(names)
     if where.startswith("/"):
         path, weight = _weighted_path(where, weighted)
         return Upstream(address=path, weight=weight, name=name or None)

@@ -276,7 +276,8 @@ def _known(redis: bool) -> Iterator[tuple[str, tuple[str, Setting, str]]]:
     kinds: list[tuple[str, str, type[Any]]] = [("check_", "kind", kind) for kind in _CHECKS.values()]
     begun = [(f"{part}_", part, kind) for part, kind in _PARTS.items()]
     bare = [("", part, _PARTS[part]) for part in reversed(_BARE)]
-    for beginning, part, kind in [*kinds, *begun, *bare, ("", "upstream", Upstream), ("", "", Listener)]:
+    own: list[tuple[str, str, type[Any]]] = [("", "upstream", Upstream), ("", "", Listener)]
+    for beginning, part, kind in [*kinds, *begun, *bare, *own]:
         if part != "redis" or redis:
             for setting, key in _plain(kind):
                 if (beginning, part, key) not in _NO_OPTIONS:

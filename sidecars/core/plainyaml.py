@@ -36,10 +36,26 @@ for _tag, _pattern, _first in WORDS:
     Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
+class _Texts(Loader):
+    """Read every plain word as the text it is."""
+
+
+_Texts.yaml_implicit_resolvers = {}
+
+
 def read(text: str) -> Any:
     """Read one document; ValueError says the line and never repeats what stands there."""
+    return _read(text, Loader)
+
+
+def read_texts(text: str) -> Any:
+    """Read one document whose values are texts, as they are written: 0660, 1.50, true. ValueError as read()."""
+    return _read(text, _Texts)
+
+
+def _read(text: str, loader: type[Loader]) -> Any:
     try:
-        return yaml.load(text, Loader)  # noqa: S506  (a SafeLoader)
+        return yaml.load(text, loader)  # noqa: S506  (a SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ValueError(f"{line}{error.problem}") from error

@@ -1,0 +1,1 @@
+"""In the place of twemproxy, which calls itself nutcracker: its file, its flags, its counters."""
