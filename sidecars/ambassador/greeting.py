@@ -23,7 +23,7 @@ class Ungreeted(NamedTuple):
 
 
 class Greeting:
-    """The beginning of one connection, where its listener speaks the PROXY protocol, TLS, or first one and then the other.
+    """A connection whose listener speaks the PROXY protocol, TLS, or first one and then the other.
 
     done is called once, never from within the making of this: with None when connection.peer, local, sock, tls and
     names are what they shall be, or with what went wrong; the socket is watched until then, not after it, and closed

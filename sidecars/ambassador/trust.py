@@ -36,7 +36,7 @@ def check_names(certificate: dict[str, Any], names: Sequence[str]) -> None:
 
         check_names(certificate, ("db.example", "spiffe://cluster.local/ns/shop/sa/cart"))
 
-    A certificate's *.example stands for one label before it, and so does one of ours; spiffe://cluster.local/ns/shop/*
+    A certificate's *.shop.example stands for one label before the rest, and so does ours; spiffe://cluster.local/ns/*
     of ours is every URI below it. Addresses are compared as numbers.
 
     Raises TlsFailed: "certificate is not for db.example (it names a.example, b.example)".
@@ -111,7 +111,7 @@ _REASONS = {
         ("SSLV3_ALERT_HANDSHAKE_FAILURE", "NO_SHARED_CIPHER"), "no cipher in common, or it wants a certificate of ours"
     ),
     **dict.fromkeys(
-        ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "UNEXPECTED_MESSAGE"),
+        ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL"),
         "it does not speak TLS",
     ),
     **dict.fromkeys(
