@@ -10,12 +10,12 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec.structs import force_setattr, replace
 
 from sidecars.ambassador import checking
-from sidecars.core.settings import READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
+from sidecars.core.settings import LIFE, READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
 
 PROG = "ambassador"
 PREFIX = "AMBASSADOR_"
 
-CARRY, DRAIN = "What to carry", "Start and end"
+CARRY = "What to carry"
 TWEMPROXY = "In the place of twemproxy (these variables are read with REDIS_SERVERS only)"
 
 Balance = Literal["round-robin", "least-connections", "source-hash", "random-two"]
@@ -240,7 +240,7 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
         Help("Ask these name servers.", CARRY, none="", default="those of /etc/resolv.conf"),
     ] = ()
     drain_close_listeners: Annotated[
-        bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.", DRAIN)
+        bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.", LIFE)
     ] = False
 
     nutcracker_config: Annotated[
@@ -298,6 +298,7 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
     ] = None
 
     admin: Admin = Address(":9105")
+    state_dir: Annotated[str | None, Help("Not needed: nothing outlives a restart.", LIFE, "DIR", none="")] = "off"
     ready_when: Annotated[Literal["started", "upstream"], READY] = "started"
 
     def __post_init__(self) -> None:
