@@ -18,6 +18,7 @@ AUTHORITY = re.compile(
     re.DOTALL,
 )
 BARE = re.compile(r"(?:\[[^\]]*\]|[^:/?#\[\]]*):[0-9]+(?:\?.*)?", re.DOTALL)
+LOGIN = re.compile(r"//[^/?#@:\s]*:(?![0-9]+(?:[/?#]|$))(?P<password>.*)@", re.DOTALL)
 PRIVATE = re.compile(r"(?i)([?&][^=&#]*(?:token|secret|passw|key|sig|auth|credential)[^=&#]*=)[^&#]*")
 UNSET = "was it written with a variable that is not set?"
 
@@ -104,6 +105,7 @@ def parse(text: str) -> Target:
     body = written.removeprefix("not:").strip()
     if not body:
         raise WrongSettings(f"a target is empty; {UNSET}")
+    _check_escapes(body)
     shown = PRIVATE.sub(r"\1***", redacted(written))
     scheme, head, rest = _divided(body, shown)
     found = CHECKS.get(scheme)
@@ -116,6 +118,16 @@ def parse(text: str) -> Target:
     if found.form == "authority":
         return _complete(Target(options=options, **_authority(place, sent, found, shown), **base))
     return _complete(Target(path=_path(place, scheme, found, shown), options=options, **base))
+
+
+def _check_escapes(body: str) -> None:
+    """Refuse a password that ends the authority early: what follows it would be taken for no secret, and shown."""
+    login = LOGIN.search(body)
+    if login and re.search(r"[/?#\s]", login["password"]):
+        raise WrongSettings(
+            "a target with a password in it has a /, ?, # or space before its last @; write it as %2F, %3F, %23 or "
+            "%20, or give the password by password_file"
+        )
 
 
 def _divided(body: str, shown: str) -> tuple[str, str, str]:
