@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sidecars.ambassador.loop import BOTH, Deadline, Loop
 from sidecars.ambassador.trust import TlsFailed, check_names, names_of, words
+from sidecars.core.log import log
 
 _PIECE = 64 * 1024  # bytes read from the kernel at once
 _WRITTEN = 64 * 1024  # bytes encrypted at once: they are held, encrypted, while the kernel does not take them
 _RECORD = 5  # bytes of a record's header
 _AGAIN = 0.05  # seconds between two attempts to say close_notify to a full socket
+_LINGER = 100  # such attempts after close()
+_QUIET = 10.0  # seconds between two lines in the log about broken connections
+_said = -math.inf  # when there was one
 
 
 class Secured:
@@ -38,8 +44,8 @@ class Secured:
     """
 
     __slots__ = (
-        "_cipher", "_failure", "_held", "_in", "_loop", "_out", "_owed", "_ssl", "_tail", "_waiting", "names", "sock",
-        "truncated",
+        "_cipher", "_failure", "_held", "_in", "_lingering", "_loop", "_out", "_owed", "_ssl", "_tail", "_waiting",
+        "names", "sock", "truncated",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +63,7 @@ class Secured:
         self._owed = 0  # bytes that are in there, and that no send() has said to be sent
         self._tail: int | None = None  # how the socket is to be shut down once close_notify has gone
         self._waiting: Deadline | None = None
+        self._lingering = 0  # how often the goodbye is tried still, since close()
 
     def fileno(self) -> int:
         """Give the descriptor."""
@@ -135,7 +142,19 @@ class Secured:
         with contextlib.suppress(OSError):
             self._flush()  # the alert that says why
         self._failure = ConnectionResetError(errno.ECONNRESET, f"TLS: {words(error)}")
+        self._say(words(error))
         raise self._failure from error
+
+    def _say(self, what: str) -> None:
+        """Log what broke a connection, for a mode only sees a reset: an upstream says that it wants a certificate here.
+
+        What strangers can cause is said now and then.
+        """
+        global _said
+        if time.monotonic() - _said >= _QUIET:
+            _said = time.monotonic()
+            with contextlib.suppress(OSError):
+                log.warning("TLS connection broken", other_side=str(self.sock.getpeername()), error=what)
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
         """Send a beginning of the data, and say how many bytes the kernel has taken."""
@@ -189,19 +208,24 @@ class Secured:
         try:
             self._flush()
         except BlockingIOError:
-            self._waiting = self._loop.later(_AGAIN, self._finish)
-            return
+            if self._lingering != 1:
+                self._lingering = max(0, self._lingering - 1)
+                self._waiting = self._loop.later(_AGAIN, self._finish)
+                return
         except OSError:
-            return
-        if self._tail is not None:
+            pass
+        if self._lingering:
+            self.sock.close()
+        elif self._tail is not None:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(self._tail)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; when a goodbye waits still for room, once that has gone, or some seconds later."""
         if self._waiting:
-            self._waiting.cancel()
-        self.sock.close()
+            self._lingering = _LINGER
+        else:
+            self.sock.close()
 
 
 class Handshake:

@@ -170,8 +170,9 @@ def python_peer(loop: Loop, pair, files: Files, work):
     secured = loop.run_until_complete(shake(loop, pair[1], ServerTls(cert=files.good)))
     assert isinstance(secured, Secured), secured
     yield secured, results
-    loop.forget(secured.fileno())
-    secured.close()
+    if secured.fileno() >= 0:
+        loop.forget(secured.fileno())
+        secured.close()
     thread.join(PATIENCE)
 
 
@@ -299,7 +300,7 @@ def test_a_silent_client_is_given_up_in_time(loop, pair, files) -> None:
 
 
 def test_what_follows_the_handshake_is_told_of_by_the_kernel(loop, files) -> None:
-    # The client's Finished and its first bytes are there together when the server looks: a unix socket delivers at once.
+    # The client's Finished and its first bytes are there together: a unix socket delivers at once.
     pair = socket.socketpair()
     for each in pair:
         each.setblocking(False)
@@ -410,12 +411,16 @@ def test_close_says_no_goodbye(loop, pair, files) -> None:
     assert isinstance(results[0], ssl.SSLEOFError)
 
 
-def test_a_full_socket_gets_its_goodbye_later(loop, pair, files) -> None:
-    go = threading.Event()
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_full_socket_gets_its_goodbye_later(loop, pair, files, closed) -> None:
+    go, done = threading.Event(), threading.Event()
 
     def read_late(sock: ssl.SSLSocket) -> int:
         go.wait(PATIENCE)
-        return len(read_to_the_end(sock))
+        try:
+            return len(read_to_the_end(sock))
+        finally:
+            done.set()
 
     with python_peer(loop, pair, files, read_late) as (secured, results):
         sent = 0
@@ -423,9 +428,14 @@ def test_a_full_socket_gets_its_goodbye_later(loop, pair, files) -> None:
             while True:
                 sent += secured.send(PIECE)
         secured.shutdown(socket.SHUT_WR)  # what is encrypted already goes with it
-        go.set()
-        flow = Flow(loop, secured, end=False)
-        until(loop, flow.over)
+        if closed:
+            secured.close()
+            loop.call_later(0.1, go.set)  # an attempt or two come before it
+            until(loop, loop.run_in_executor(None, done.wait, PATIENCE))
+        else:
+            go.set()
+            flow = Flow(loop, secured, end=False)
+            until(loop, flow.over)
     assert results == [sent + len(PIECE)]
 
 
