@@ -123,7 +123,9 @@ class Ambassador:
         loop = asyncio.get_running_loop()
         reserve = min(_RESERVE_SECONDS, _RESERVE_SHARE * life.remaining())
         closed = self._settings.drain_close_listeners
-        self._carrying.drain(closed)
+        self._carrying.drain(False)
+        if closed:
+            self._close_listeners()
         busy = loop.time()
         while life.remaining() > reserve * _CUT_SHARE:
             await self._carrying.refresh()
@@ -134,9 +136,12 @@ class Ambassador:
             if not closed and (loop.time() - busy >= _QUIET or life.remaining() <= reserve):
                 # What came in by now is served: it is looked at once more.
                 closed = True
-                self._carrying.drain(True)
-                self._listening.close_others(())
+                self._close_listeners()
             await asyncio.sleep(_LOOK)
+
+    def _close_listeners(self) -> None:
+        self._carrying.drain(True)
+        self._listening.close_others(())
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -145,8 +150,8 @@ class Ambassador:
         self._decider.close()
         if self._stats:
             self._stats.close()
-        self._listening.close_others(())
         await self._carrying.close()
+        self._listening.close_others(())
 
     def _counted(self) -> Counted:
         reloads: Counted = {

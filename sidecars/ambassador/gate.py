@@ -84,7 +84,9 @@ class Gate:
         self.plane.loop.watch(fd, lambda _: self._accept(sock), ACCEPT)
 
     def stop(self) -> None:
-        """Accept none any more."""
+        """Accept none any more, but those who have come by now: closing the socket would reset them."""
+        for sock in list(self._listening.values()):
+            self._accept(sock)
         self._listen({})
 
     def close(self, reason: Reason) -> None:
