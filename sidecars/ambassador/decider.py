@@ -216,4 +216,3 @@ class Decider:
         for handle in (self._due, self._linger):
             if handle:
                 handle.cancel()
-        self._resolver.close()

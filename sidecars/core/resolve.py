@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -39,6 +39,7 @@ _REASONS: dict[int, Reason] = {1: "no record", 4: "no such name", 8: "not a name
 _FOR_EVER = 300.0  # seconds: the TTL of what does not come from a server
 _HOSTS_TTL = 5.0  # seconds until the hosts file is looked at again
 _LATE = 1.0  # seconds that one family may be later than the other
+_AT_ONCE = 32  # lookups
 _MOST = 1024  # records taken of one answer
 
 
@@ -99,7 +100,7 @@ class Resolver:
         self._options = {"timeout": timeout, "tries": tries, "resolvconf_path": config}
         self._search = Remembered(config, parse_search)
         self._hosts = Remembered(hosts, parse_hosts)
-        self._channel: aiodns.DNSResolver | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
 
     async def lookup(self, name: str, types: Sequence[Type] = ADDRESSES) -> Answer:
         """Ask for addresses, or for SRV; raises Unresolved.
@@ -110,25 +111,34 @@ class Resolver:
             return known
         tried: list[str] = []
         met: set[Reason] = set()
-        for absolute in self._search.get().names(name):
-            tried.append(absolute)
-            answer = await self._ask(absolute, types)
-            if isinstance(answer, Answer):
-                return msgspec.structs.replace(answer, names_tried=tuple(tried))
-            met.add(answer)
-            # A server that says nothing would say nothing six times. Nor may the next name of the path be taken for
-            # this one, which may be there.
-            if answer == "no answer":
-                break
+        async with self._turns, self._channel() as channel:
+            for absolute in self._search.get().names(name):
+                tried.append(absolute)
+                answer = await _ask(channel, absolute, types)
+                if isinstance(answer, Answer):
+                    return msgspec.structs.replace(answer, names_tried=tuple(tried))
+                met.add(answer)
+                # A server that says nothing would say nothing six times. Nor may the next name of the path be taken
+                # for this one, which may be there.
+                if answer == "no answer":
+                    break
         raise Unresolved(name, _worst(met), tried)
 
-    def close(self) -> None:
-        """Give back sockets and the thread of c-ares; what is being asked comes to nothing."""
-        if self._channel:
-            # aiodns's close() is a coroutine that waits for nothing: whoever ends has no need of a task.
-            with contextlib.suppress(StopIteration):
-                self._channel.close().send(None)
-            self._channel = None
+    @contextlib.asynccontextmanager
+    async def _channel(self) -> AsyncIterator[aiodns.DNSResolver]:
+        """Give what asks, for one lookup: c-ares remembers for an hour that a name has no record of a type.
+
+        It costs a tenth of a millisecond, and for as long as it is there a thread, and an inotify instance, of which
+        the users of a node have few.
+        """
+        import aiodns  # 16 ms and 3 MiB, which a pod without names does not pay
+
+        options = {key: value for key, value in self._options.items() if value is not None}
+        channel = aiodns.DNSResolver(self._nameservers, asyncio.get_running_loop(), **options)
+        try:
+            yield channel
+        finally:
+            await channel.close()
 
     def _known(self, name: str, types: Sequence[Type]) -> Answer | None:
         """Answer without a server, where that can be."""
@@ -140,34 +150,33 @@ class Resolver:
         addresses = tuple(address for address in found if _type(address) in types)
         return Answer(addresses, ttl=_HOSTS_TTL) if addresses else None
 
-    async def _ask(self, name: str, types: Sequence[Type]) -> Answer | Reason:
-        """Ask for all types at once. One that is late, when another has said what there is, is not waited for."""
-        questions = {asyncio.ensure_future(self._question(name, each)) for each in types}
-        late = set(questions)
-        decided = False
-        try:
-            while late:
-                patience = _LATE if decided else None
-                done, late = await asyncio.wait(late, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    break
-                decided = decided or any(isinstance(q.result(), Answer) or q.result() == "no such name" for q in done)
-        finally:
-            for question in late:
-                question.cancel()
-        return _merged([question.result() for question in questions - late], complete=not late)
 
-    async def _question(self, name: str, type: Type) -> Answer | Reason:
-        import aiodns  # 16 ms and 3 MiB, which a pod without names does not pay
+async def _ask(channel: aiodns.DNSResolver, name: str, types: Sequence[Type]) -> Answer | Reason:
+    """Ask for all types at once. One that is late, when another has said what there is, is not waited for."""
+    questions = {asyncio.ensure_future(_question(channel, name, each)) for each in types}
+    late = set(questions)
+    decided = False
+    try:
+        while late:
+            patience = _LATE if decided else None
+            done, late = await asyncio.wait(late, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                break
+            decided = decided or any(isinstance(q.result(), Answer) or q.result() == "no such name" for q in done)
+    finally:
+        for question in late:
+            question.cancel()
+    return _merged([question.result() for question in questions - late], complete=not late)
 
-        if self._channel is None:
-            options = {key: value for key, value in self._options.items() if value is not None}
-            self._channel = aiodns.DNSResolver(self._nameservers, asyncio.get_running_loop(), **options)
-        try:
-            result = await self._channel.query_dns(name, type)
-        except aiodns.error.DNSError as error:
-            return _REASONS.get(error.args[0], "server failed")
-        return _read(result.answer[:_MOST], type)
+
+async def _question(channel: aiodns.DNSResolver, name: str, type: Type) -> Answer | Reason:
+    from aiodns.error import DNSError
+
+    try:
+        result = await channel.query_dns(name, type)
+    except DNSError as error:
+        return _REASONS.get(error.args[0], "server failed")
+    return _read(result.answer[:_MOST], type)
 
 
 def _read(records: Sequence[Any], type: Type) -> Answer | Reason:

@@ -40,14 +40,7 @@ def lookup(
         timeout=0.25 if silent else 20.0,
         tries=1,
     )
-
-    async def ask() -> Answer:
-        try:
-            return await resolver.lookup(name, types)
-        finally:
-            resolver.close()
-
-    return asyncio.run(ask())
+    return asyncio.run(resolver.lookup(name, types))
 
 
 def reason(server: NameServer, tmp_path: Path, name: str, types: tuple[Type, ...] = ADDRESSES) -> str:
