@@ -249,8 +249,10 @@ def settings(found: Settings, listeners: Sequence[Listener]) -> None:
             raise WrongSettings(f"--nameserver is {each!r}, expected an address and a port, as 10.96.0.10:53")
     _distinct(listeners, found.admin)
     for one in listeners:
-        for path in _files(one):
-            _readable(path, one.listen)
+        if one.tls or any(each.tls for each in one.upstreams):
+            from sidecars.ambassador import tls  # only who speaks TLS pays for it
+
+            tls.check(one)
 
 
 def _stats(text: str) -> None:
@@ -258,24 +260,6 @@ def _stats(text: str) -> None:
         Address(text)
     except ValueError:
         raise WrongSettings(f"--stats is {text!r}, expected HOST:PORT, :PORT or off") from None
-
-
-def _files(one: Listener) -> list[str]:
-    """Give the files of certificates and keys that a listener names."""
-    found = [one.tls.cert, one.tls.cert_key, one.tls.client_ca] if one.tls else []
-    for each in one.upstreams:
-        found += [each.tls.ca, each.tls.cert, each.tls.cert_key] if each.tls else []
-    return [path for path in found if path]
-
-
-def _readable(path: str, listen: str) -> None:
-    try:
-        with open(path, "rb"):
-            return
-    except OSError as error:
-        raise WrongSettings(
-            f"the listener {listen} needs {path!r}, which cannot be read: {error.strerror}; is it mounted?"
-        ) from error
 
 
 def _distinct(listeners: Sequence[Listener], admin: Address | None) -> None:

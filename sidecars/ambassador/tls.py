@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.secured import Handshake, Secured
-from sidecars.ambassador.settings import ClientTls, Listener, ServerTls, Upstream
+from sidecars.ambassador.settings import ClientTls, Listener, ServerTls
 from sidecars.ambassador.trust import TlsFailed, check_names, names_of
 from sidecars.core.errors import WrongSettings
 from sidecars.core.log import log
@@ -249,33 +249,20 @@ def check(listener: Listener) -> None:
         _check_one(f"{listener.listen}: tls", listener.tls)
     for upstream in listener.upstreams:
         if upstream.tls:
-            _check_one(f"{listener.listen}: tls to {upstream.address}", upstream.tls, upstream)
+            where = f"{listener.listen}: tls to {upstream.address}"
+            if _nameless(upstream.tls, upstream.address):
+                raise WrongSettings(
+                    f"{where}: there is no host to check; set server_name or names, or server_name: off"
+                )
+            _check_one(where, upstream.tls)
 
 
-def _check_one(where: str, tls: ClientTls | ServerTls, upstream: Upstream | None = None) -> None:
-    trouble = _senseless(tls, upstream)
-    if trouble:
-        raise WrongSettings(f"{where}: {trouble}")
+def _check_one(where: str, tls: ClientTls | ServerTls) -> None:
     try:
         _make(tls)
     except WrongSettings as error:
         raise WrongSettings(f"{where}: {error}") from error
 
 
-def _senseless(tls: ClientTls | ServerTls, upstream: Upstream | None) -> str:
-    """Say what does not go together."""
-    if tls.cert_key and not tls.cert:
-        return "cert_key is set, and cert is not; set both"
-    if isinstance(tls, ServerTls):
-        return (
-            "names are set, and client_ca is not: nobody would be asked; set it"
-            if tls.names and not tls.client_ca
-            else ""
-        )
-    if not tls.verify:
-        return (
-            "verify is off, and ca or names are set; set verify on, or leave them away" if tls.ca or tls.names else ""
-        )
-    if upstream and not (tls.names or tls.server_name or upstream_host(upstream.address)):
-        return "a unix socket has no name to check; set server_name, names, or server_name off"
-    return ""
+def _nameless(tls: ClientTls, address: str) -> bool:
+    return tls.verify and not (tls.names or tls.server_name or upstream_host(address))

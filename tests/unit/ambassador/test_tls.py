@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import datetime
 import errno
 import hashlib
 import os
@@ -15,39 +14,16 @@ from pathlib import Path
 
 import pytest
 import structlog.testing
-import trustme
 
 from sidecars.ambassador import tls
 from sidecars.ambassador.loop import READ, Loop
 from sidecars.ambassador.settings import ClientTls, Listener, ServerTls, Upstream
 from sidecars.ambassador.tls import Secured, TlsFailed, check_names, names_of, upstream_host
 from sidecars.core.errors import WrongSettings
+from tests.unit.ambassador.certificates import Files, Secret
 
 PATIENCE = 30
 PIECE = os.urandom(65536)
-
-
-class Files:
-    """Certificates of one authority, as files; and of a stranger."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority, self.stranger = trustme.CA(), trustme.CA()
-        self.ca = str(folder / "ca.pem")
-        self.authority.cert_pem.write_to_path(self.ca)
-        self.other_ca = str(folder / "other-ca.pem")
-        self.stranger.cert_pem.write_to_path(self.other_ca)
-        self.good = self.issue("good", "db.example", "127.0.0.1")
-        self.client = self.issue("client", "app.example")
-        self.other = self.issue("other", "db.example", authority=self.stranger)
-        past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
-        self.expired = self.issue("expired", "db.example", not_after=past)
-
-    def issue(self, file: str, *names: str, authority: trustme.CA | None = None, **options: datetime.datetime) -> str:
-        path = self.folder / f"{file}.pem"
-        issued = (authority or self.authority).issue_cert(*names, **options)
-        issued.private_key_and_cert_chain_pem.write_to_path(str(path))
-        return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -611,25 +587,8 @@ def test_wrong_files_are_found_at_the_start_and_named(files, tmp_path, case) -> 
 
 
 def test_a_unix_socket_needs_a_name_to_be_checked_by() -> None:
-    with pytest.raises(WrongSettings, match="a unix socket has no name to check; set server_name"):
+    with pytest.raises(WrongSettings, match="there is no host to check; set server_name"):
         tls.check(listener(upstream=ClientTls(), address="/run/db.sock"))
-
-
-class Secret:
-    """A directory as kubelet mounts a Secret: its files are links through ..data, which is swapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = folder, 0
-        self.cert = str(folder / "tls.pem")
-
-    def swap(self, content: bytes) -> None:
-        self.count += 1
-        (self.folder / f"..{self.count}").mkdir()
-        (self.folder / f"..{self.count}" / "tls.pem").write_bytes(content)
-        (self.folder / "..new").symlink_to(f"..{self.count}")
-        (self.folder / "..new").rename(self.folder / "..data")
-        if self.count == 1:
-            (self.folder / "tls.pem").symlink_to("..data/tls.pem")
 
 
 def test_a_new_certificate_is_taken_and_a_bad_one_is_said_once(files, tmp_path) -> None:
