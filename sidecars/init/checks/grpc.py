@@ -100,12 +100,15 @@ async def _exchange(target: Target, streams: Streams) -> _Answer:
 
 
 async def _answer(connection: h2.connection.H2Connection, streams: Streams) -> _Answer:
-    answer, heard = _Answer(), 0
+    answer, heard, head = _Answer(), 0, b""
     while not answer.ended:
         data = await streams.reader.read(8192)
-        heard += len(data)
+        heard, head = heard + len(data), (head + data)[:100]
         if not data:
             raise Unmet("reset", "ends the connection without an answer; does it speak gRPC, and without TLS?")
+        # The first frame is of the type SETTINGS (RFC 9113 3.4); what is none may be taken for the head of a long one.
+        if head[3:4] not in (b"", b"\x04"):
+            raise Unmet("not-ready", f"does not speak HTTP/2: {shown(head)}")
         if heard > _MOST:
             raise Unmet("not-ready", f"answers with more than {_MOST // 1024} KiB, which is no health service")
         for event in connection.receive_data(data):

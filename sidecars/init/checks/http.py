@@ -157,6 +157,8 @@ async def _response(connection: h11.Connection, streams: Streams) -> h11.Respons
         if event is h11.NEED_DATA:
             data = await streams.reader.read(8192)
             heard = (heard + data)[:200]
+            if not heard.startswith(b"HTTP/"[: len(heard)]):
+                raise Unmet("not-ready", f"does not answer in HTTP: {shown(heard)}")
             if not data:
                 what = f"says {shown(heard)}, and" if heard else "takes the request and"
                 raise Unmet("reset", f"{what} ends the connection without an answer")

@@ -74,6 +74,8 @@ async def _run(argv: list[str], writing: int, patience: float) -> int | None:
         # Also what it has left behind: the next attempt would leave one more.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode is None:
+            await process.wait()
 
 
 def _take(descriptor: int, kept: bytearray) -> None:
