@@ -36,6 +36,8 @@ _PARTS: dict[str, type[Any]] = {
 }
 # Where an option without such a beginning is looked for, once it is none of the listener's own.
 _BARE = ("redis", "tls", "check")
+# What is of redis:// only, and is likely to be meant otherwise.
+_OF_REDIS = {"timeout": "say which: connect-timeout, idle-timeout, queue-timeout or check-timeout"}
 # What no option gives: what stands before the `?`; and `timeout`, unless it is Redis's, for too many things have one.
 _NO_OPTIONS = {
     ("", "check", "timeout"), ("", "", "listen"), ("", "upstream", "address"), ("", "upstream", "weight"),
@@ -156,6 +158,8 @@ def _server(place: Place, scheme: str, written: str) -> dict[str, object]:
     named: dict[str, object] = {"name": name.strip()} if name.strip() else {}
     if scheme == "srv":
         return {"address": f"srv://{where}", **named}
+    if not where.startswith(("/", "[")) and where.count(":") > 2:
+        _refuse(place, f"has the upstream {written!r}", "an IPv6 address stands in brackets, as [::1]:5432")
     host, port, weight = _split(where)
     if not port and not host.startswith("/"):
         if scheme not in ("redis", "rediss"):
@@ -205,7 +209,7 @@ class Options:
             self._take_value(key, text, *found)
         else:
             names = {each.replace("_", "-") for each in self._known} | {"tls", "check"}
-            advice = "it is for redis:// only" if word in dict(_known(redis=True)) else nearest(key, names)
+            advice = _OF_REDIS.get(word) or ("it is for redis://" if word in _known_to_redis() else nearest(key, names))
             raise WrongSettings(f"{self._place.key(key)} is unknown; {advice}")
 
     def _take_value(self, key: str, text: str, part: str, setting: Setting, field: str) -> None:
@@ -282,6 +286,10 @@ def _known(redis: bool) -> Iterator[tuple[str, tuple[str, Setting, str]]]:
             for setting, key in _plain(kind):
                 if (beginning, part, key) not in _NO_OPTIONS:
                     yield beginning + key, (part, setting, key)
+
+
+def _known_to_redis() -> set[str]:
+    return {word for word, _ in _known(redis=True)}
 
 
 def _plain(kind: type[Any]) -> Iterable[tuple[Setting, str]]:

@@ -43,7 +43,7 @@ class Nutcracker(Ambassador):
     def _turn(self, by: int) -> None:
         self._verbose = min(max(self._verbose + by, LEAST_VERBOSE), MOST_VERBOSE)
         logging.set_level("info")
-        log.info("log level", verbose=self._verbose, level=level(self._verbose))
+        log.info("log level", verbose=self._verbose, least=level(self._verbose))
         logging.set_level(level(self._verbose))
 
     def _hang_up(self) -> None:
