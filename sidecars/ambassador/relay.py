@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -277,6 +278,10 @@ class Flow:
         if self._torn:
             self.owner.over(self, torn=True, reset=False)
         elif twin.ended:
+            if self._wary:
+                # TLS has a goodbye, which close() alone does not say.
+                with contextlib.suppress(OSError):
+                    self.sink.shutdown(socket.SHUT_WR)
             self.owner.over(twin, torn=False, reset=False)
         else:
             try:

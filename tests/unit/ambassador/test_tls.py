@@ -223,6 +223,17 @@ def test_a_failed_handshake_says_why_in_words(loop, pair, files, case) -> None:
     assert isinstance(outcome, TlsFailed) and str(outcome) == words
 
 
+def test_a_client_learns_after_the_handshake_that_it_needs_a_certificate(loop, pair, files) -> None:
+    # With TLS 1.3 the client has done its part before the server has looked at it.
+    near, far = shaken(loop, pair, ClientTls(ca=files.ca), ServerTls(cert=files.good, client_ca=files.ca))
+    assert isinstance(near, Secured) and isinstance(far, TlsFailed)
+    flow = Flow(loop, near, end=False)
+    with structlog.testing.capture_logs() as said:
+        until(loop, flow.over)
+    assert "it wants a certificate of ours; set cert" in str(flow.error)
+    assert [each["event"] for each in said] in ([], ["TLS connection broken"])  # now and then
+
+
 @pytest.mark.parametrize(
     "client",
     [{"server_name": "off"}, {"server_name": "127.0.0.1"}, {"names": ("127.0.0.1",)}, {"names": ("no", "DB.Example")}],
