@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sidecars.ambassador.redis.commands import Command
 from sidecars.ambassador.redis.reading import REPLIES, REPLY, Malformed, encoded, follow
-from sidecars.ambassador.redis.shard import Slot
+from sidecars.ambassador.redis.shard import FULL, Slot
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session
@@ -60,6 +60,7 @@ class Fragment(Slot):
         self._now = now
 
     def take(self, piece: bytes, done: bool) -> None:
+        """Keep a piece of the reply until the last has come."""
         if self._fan.session is None:
             self.pieces = None
             return
@@ -89,7 +90,8 @@ def fan(session: Session, command: Command, keys: list[bytes], arguments: list[b
         encoded([command.name, *(word for place in places for word in arguments[place * step : (place + 1) * step])])
         for places in parts.values()
     ]
-    _send(session, tally, [session.lanes[index] for index in parts], messages, list(parts.values()), _MERGES[command.name])
+    lanes = [session.lanes[index] for index in parts]
+    _send(session, tally, lanes, messages, list(parts.values()), _MERGES[command.name])
 
 
 def everywhere(session: Session, command: Command, frame: bytes) -> None:
@@ -106,14 +108,14 @@ def _send(
     session: Session, tally: Tally, lanes: list[Lane], messages: list[bytes], places: list[list[int]], merge: Merge
 ) -> None:
     sharding = session.sharding
-    whole = Fan(session, tally, sharding.loop.now, places, merge)
+    whole = Fan(session, tally, sharding.clock.now, places, merge)
     session.waiting.append(whole)
     sharding.fragments += len(lanes)
     for index, (lane, message) in enumerate(zip(lanes, messages, strict=True)):
-        lane.put_part(Fragment(whole, index, sharding.own, lambda: sharding.loop.now), message)
+        lane.put_part(Fragment(whole, index, sharding.own, lambda: sharding.clock.now), message)
         if lane.full:
             lane.stalled.append(session)
-            session.stop()
+            session.stop(FULL)
 
 
 def _sum(replies: list[bytes], places: list[list[int]]) -> bytes:

@@ -6,11 +6,11 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from sidecars.ambassador.dialling import Dial, Dialled, Failed, dial
 from sidecars.ambassador.loop import GONE, HALF_CLOSED, WRITE
 from sidecars.ambassador.redis.reading import Malformed, encoded, follow
 
 if TYPE_CHECKING:
-    from sidecars.ambassador.dialling import Dial, Dialled, Failed
     from sidecars.ambassador.plan import Endpoint
     from sidecars.ambassador.redis.shard import Shard
     from sidecars.ambassador.secured import Secured
@@ -31,13 +31,14 @@ class Link:
     queued    bytes given to send(), of all time, and of them
     sent      those that the kernel has taken
 
-    After a failure `stood` is whether it had been usable, `written` is what `sent` was then, and `unwritten` the bytes from there on.
+    After a failure `stood` is whether it had been usable, `written` is what `sent` was then, and `unwritten` the bytes
+    from there on.
     """
 
     __slots__ = (
-        "_greeting", "_expected", "_partly", "_recv", "_send", "_sharp", "dial", "dirty", "endpoint", "fd", "out",
-        "paused", "protocol", "queued", "rest", "sent", "shard", "sharding", "sock", "stands", "stood", "unread", "unwritten",
-        "written",
+        "_begun", "_expected", "_greeting", "_recv", "_send", "_sharp", "dial", "dirty", "endpoint", "fd", "out",
+        "paused", "protocol", "queued", "rest", "sent", "shard", "sharding", "sock", "stands", "stood", "unread",
+        "unwritten", "written",
     )  # fmt: skip
     _recv: Callable[[int], bytes]
     _send: Callable[..., int]
@@ -60,7 +61,7 @@ class Link:
         self.stood = False
         self.written, self.unwritten = 0, b""
         self._greeting = False
-        self._partly = b""
+        self._begun = b""
         self._expected = 0
         self._sharp = False
 
@@ -78,6 +79,9 @@ class Link:
     def failed(self, reason: str, detail: str) -> None:
         """See that it is closed, and not by close(). The outcome is told already."""
 
+    def check(self, now: float, timeout: float, stall: float) -> None:
+        """Fail, if what is waited for takes too long; called a few times a second."""
+
     # What is done with it.
 
     @property
@@ -89,8 +93,6 @@ class Link:
         """Dial the shard's address, unless it is done or there is none."""
         if self.endpoint is not None or (endpoint := self.shard.endpoint) is None:
             return
-        from sidecars.ambassador.dialling import dial  # it costs, where no shard is ever dialled
-
         self.endpoint = endpoint
         self.shard.links.add(self)
         sharding = self.sharding
@@ -152,18 +154,17 @@ class Link:
 
     def _dialled(self, outcome: Dialled | Failed) -> None:
         self.dial = None
-        if not hasattr(outcome, "sock"):
+        if not isinstance(outcome, Dialled):
             self.fail(outcome.reason, outcome.detail, told=True)
             self.sharding.settle()
             return
         self.sock, self.fd = outcome.sock, outcome.fd
-        plain = isinstance(self.sock, socket.SocketType)
         # Of a TCP socket that gave less than was asked for, more is told anew; TLS gives single records.
-        self._sharp = plain and self.sock.family in _INET
+        self._sharp = isinstance(self.sock, socket.socket) and self.sock.family in _INET
         self._recv, self._send = self.sock.recv, self.sock.send
         self.sharding.loop.hand_over(self.fd, self.happened)
         self._greet()
-        if outcome.events or not plain:
+        if outcome.events or not self._sharp:
             self.happened(outcome.events)
         self.sharding.settle()
 
@@ -173,24 +174,24 @@ class Link:
         if not words:
             self._stand()
             return
-        self._greeting, self._expected, self._partly = True, len(words), b""
+        self._greeting, self._expected, self._begun = True, len(words), b""
         self.rest = memoryview(b"".join(map(encoded, words)))
         self._write_rest(counted=False)
 
     def _greeted(self, data: bytes) -> None:
-        data = self._partly + data
+        data = self._begun + data
         at = 0
         while self._expected:
             part = follow(data, at)
             if part.left:
-                self._partly = data[at:]
+                self._begun = data[at:]
                 return
             if data[at] in b"-!":
                 self.fail("error", data[at + 1 : part.at].decode(errors="replace").strip())
                 return
             at = part.at
             self._expected -= 1
-        self._greeting, self._partly = False, b""
+        self._greeting, self._begun = False, b""
         self._stand()
         if at < len(data):
             self.received(data[at:])
@@ -198,7 +199,7 @@ class Link:
     def _stand(self) -> None:
         self.stands = True
         self.opened()
-        self.flush()
+        self.write()
 
     def happened(self, event: int) -> None:
         """Read and write what can be."""
@@ -210,7 +211,7 @@ class Link:
         if event != WRITE or not self._sharp:
             self.read(event)
 
-    def read(self, event: int = HALF_CLOSED) -> None:
+    def read(self, event: int = HALF_CLOSED) -> None:  # noqa: C901  (the hot path: a call in it is paid for by each read)
         """Read until there is nothing more for now."""
         self.unread = False
         for _ in range(_ROUNDS):
@@ -248,6 +249,10 @@ class Link:
     def flush(self) -> None:
         """Write what was given since the last round."""
         self.dirty = False
+        self.write()
+
+    def write(self) -> None:
+        """Write what was given and is not written."""
         out = self.out
         if not out or not self.stands or self.rest is not None:
             return
@@ -258,6 +263,7 @@ class Link:
         except BlockingIOError:
             count = 0
         except OSError as error:
+            self.rest = memoryview(data)
             self.fail("reset", error.strerror or "Connection reset by peer")
             return
         self.sent += count
@@ -279,7 +285,6 @@ class Link:
                 self.rest = self.rest[count:]
                 continue
             self.rest = None
-            if self.out:
-                self.flush()
+            self.write()
         if self.stands and counted:
             self.drained()

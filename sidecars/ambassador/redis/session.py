@@ -11,22 +11,30 @@ from sidecars.ambassador.loop import GONE, HALF_CLOSED, READ, WRITE
 from sidecars.ambassador.redis import commands, fanning
 from sidecars.ambassador.redis.answering import State, answer
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
-from sidecars.ambassador.redis.commands import Command, Refused, unsupported
+from sidecars.ambassador.redis.commands import Command, WrongArguments, unsupported
 from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
 from sidecars.ambassador.redis.shard import Lane, Shard, Slot
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.sharding import Sharding
+    from sidecars.ambassador.redis.uploading import Upload
 
 _PIECE = 64 * 1024  # bytes read at once
 _ROUNDS = 8  # reads of one client before others have their turn
 _HIGH = 1024 * 1024  # bytes a client has not taken: no more of its commands are read
+_LARGE = 256 * 1024  # bytes of a command that are held until it is whole
+_MOST_WHOLE = 64 * 1024 * 1024  # and of one that must be
+# Why a session is stopped, as bits; FULL is one more.
+ASKED = 1  # by whom it is handed to
+_CLOGGED = 4  # it does not take its replies
+_WAITING = 8  # for the replies to what it has sent, before the next command can be taken
+_OVER = 16  # no more is wanted of it
 _INET = (socket.AF_INET, socket.AF_INET6)
 _BEFORE_LOGIN = frozenset((b"AUTH", b"HELLO", b"QUIT", b"RESET"))
 _NOAUTH = b"-NOAUTH Authentication required.\r\n"
 _CROSSSLOT = (
-    "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set hash_tag "
-    "and give them the same tag"
+    "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set "
+    "hash_tag and give them the same tag"
 )
 
 
@@ -49,14 +57,15 @@ class Session:
     out      replies to be written at the end of this round
     waiting  the commands that have no reply yet, in their order
     held     bytes of replies that cannot be written before an earlier one has come
+    easy     nothing is known that would forbid to write to it at once
     over     it has more replies to take than it should: connections that bring more are paused, see `pausing`
     awaiting it goes on when nothing is waiting any more
     taker    whom it is handed to
     """
 
     __slots__ = (
-        "_backlog", "_closing", "_kept", "_readable", "_recv", "_rest", "_scan", "_send", "_sharp", "_size",
-        "_stopped", "awaiting", "connection", "dirty", "fast", "heard", "held", "lanes", "out", "over", "pausing",
+        "_backlog", "_closing", "_kept", "_recv", "_rest", "_scan", "_send", "_sharp", "_size",
+        "_stopped", "_upload", "awaiting", "connection", "dirty", "easy", "fast", "held", "lanes", "out", "over", "pausing",
         "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
     )  # fmt: skip
 
@@ -72,22 +81,22 @@ class Session:
         self.dirty = False
         self.held = 0
         self.over = False
+        self.easy = True
         self.pausing: set[Lane] = set()
         self.awaiting = False
         self.taker: Taker | None = None
         self.received_bytes = self.sent_bytes = 0
-        self.heard = sharding.loop.now
         self._kept: bytearray | None = None
         self._scan: Scan | None = None
         self._rest: memoryview | None = None
+        self._upload: Upload | None = None
         self._backlog: deque[bytes] = deque()
         self._size = 0
-        self._stopped = False
-        self._readable = False
+        self._stopped = 0
         self._closing = False
-        plain = isinstance(connection.sock, socket.SocketType)
-        self._sharp = plain and connection.sock.family in _INET
-        self._recv, self._send = connection.sock.recv, connection.sock.send
+        sock = connection.sock
+        self._sharp = isinstance(sock, socket.socket) and sock.family in _INET
+        self._recv, self._send = sock.recv, sock.send
         self.renew()
 
     # For whom the session is handed to, and others beside it.
@@ -108,29 +117,44 @@ class Session:
         """Say which shard a key is on; it may be left out, see Shard.refusing."""
         return self.sharding.shards[self.sharding.ring.shard(key)]
 
-    def stop(self) -> None:
+    def stop(self, why: int = ASKED) -> None:
         """Read no more commands for now."""
-        self._stopped = True
+        self._stopped |= why
 
-    def go_on(self) -> None:
-        """Read on: commands that were kept, then more."""
-        if self._stopped or self.awaiting:
-            self._stopped = self.awaiting = False
-            self.sharding.to_read(self)
+    def go_on(self, why: int = ASKED) -> None:
+        """Read on, if that was all that stood against it: commands that were kept, then more."""
+        if self._stopped & why and not self._closing:
+            self._stopped &= ~why
+            if not self._stopped:
+                self.sharding.to_read(self)
 
     def give_back(self) -> None:
         """Be handed to nobody any more: further commands go to the shards, as before."""
-        self.taker = None
+        self.taker = self._upload = None
         self.renew()
-        self._stopped = True
+        if not self._kept:
+            self._kept = None
+        self.stop()
         self.go_on()
 
     def finish(self) -> None:
         """Close the client when it has all its replies: it has said QUIT, or sends no more."""
         self._closing = True
-        self._stopped = True
+        self.stop(_OVER)
+        self.easy = False
         if not self.waiting and self.taker is None:
             self.write(b"")
+
+    def _await(self) -> None:
+        self.awaiting = True
+        self.easy = False
+        self.stop(_WAITING)
+
+    def answered(self) -> None:
+        """Go on, for nothing waits any more: see `awaiting`."""
+        self.awaiting = False
+        self._ease()
+        self.go_on(_WAITING)
 
     def renew(self) -> None:
         """Use what has become of the state: the protocol's version, and whether the client is logged in."""
@@ -141,25 +165,39 @@ class Session:
 
     def happened(self, event: int) -> None:
         """Read and write what can be."""
+        if event != READ or self._kept is not None or self._stopped or not self._sharp:
+            self._happened(event)
+            return
+        try:
+            data = self._recv(_PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close("client_reset")
+            return
+        if not data:
+            self._ended()
+            return
+        self.received_bytes += len(data)
+        self._take(data)
+        if len(data) == _PIECE:
+            self.sharding.to_read(self)
+
+    def _happened(self, event: int) -> None:
         if self._rest is not None and (event & WRITE or not self._sharp):
             self._resume()
-        if self._stopped:
-            self._readable = True
-            if event & GONE:
-                self.close("client_reset")
+        if event & GONE and self._stopped:
+            self.close("client_reset")
         elif event != WRITE or not self._sharp:
             self.read(event)
 
     def read(self, event: int = READ | HALF_CLOSED) -> None:
         """Take commands until there are no more for now."""
-        self._readable = False
-        self.heard = self.sharding.loop.now
         recv = self._recv
-        if self._kept is not None:
+        if self._kept is not None and not self._stopped:
             self._take(b"")
         for _ in range(_ROUNDS):
-            if self._stopped or self.awaiting:
-                self._readable = True
+            if self._stopped:
                 return
             try:
                 data = recv(_PIECE)
@@ -174,8 +212,6 @@ class Session:
             self.received_bytes += len(data)
             self._take(data)
             if len(data) < _PIECE and self._sharp and not event & (HALF_CLOSED | GONE):
-                if self._stopped or self.awaiting:
-                    self._readable = True
                 return
         self.sharding.to_read(self)
 
@@ -190,8 +226,12 @@ class Session:
     def _take(self, data: bytes) -> None:  # noqa: C901  (the hot path: each call in it is paid for by every command)
         """Send commands to their shards: runs for one shard as one piece."""
         if self._kept is not None:
-            self._kept += data
-            self._slowly(self._kept, 0)
+            if self._upload is not None:
+                if data:
+                    self._send_up(data)
+            else:
+                self._kept += data
+                self._slowly(self._kept, 0)
             return
         if not self.fast:
             self._slowly(data, 0)
@@ -199,8 +239,7 @@ class Session:
         sharding = self.sharding
         tallies, places, lanes = sharding.tallies, sharding.places, self.lanes
         at = start = count = 0
-        run_tally = None
-        run_place = -1
+        run_tally, run_place = sharding.own, -1
         for frame, _, _, name, key, _ in COMMANDS.findall(data):
             tally = tallies.get(name)
             if tally is None and (tally := sharding.learn(name)) is None:
@@ -223,11 +262,13 @@ class Session:
     def _slowly(self, data: bytes | bytearray, at: int) -> None:
         """Take the commands one by one, of whatever kind, and keep what is not whole or must wait."""
         end, most = len(data), self.sharding.most
+        large = False
         try:
-            while at < end and not self._stopped and not self.awaiting:
+            while at < end and not self._stopped:
                 scan = self._scan or Scan()
                 self._scan = scan
                 if not scan.advance(data, at, most):
+                    large = scan.least > _LARGE
                     break
                 if not self._command(scan, data, at):
                     break
@@ -242,13 +283,46 @@ class Session:
             del self._kept[:at]
         else:
             self._kept = bytearray(data[at:])
+        if large:
+            self._large()
+
+    def _large(self) -> None:
+        """Pass a large command through as it comes; one that cannot be is held, up to a limit."""
+        scan, kept = self._scan, self._kept
+        assert scan is not None and kept is not None  # noqa: S101  (it is what has been found to be large)
+        words = scan.words(kept, 0)
+        command = TABLE.get(words[0].upper()) if len(words) > 1 and self.fast else None
+        if command is None or not by_first_key(command):
+            if scan.least > _MOST_WHOLE:
+                self._refuse("a command of more than 64 MiB that has several keys")
+            return
+        if self.waiting:
+            self._await()
+            return
+        self._scan, self._kept = None, bytearray()
+        self._upload = self.taker = self.shard_of(words[1]).upload(self.state.protocol)
+        self.renew()
+        try:
+            self._upload.begin(self, self.sharding.tally(command.name), bytes(kept))
+        except Malformed as error:
+            self._refuse(str(error))
+
+    def _send_up(self, data: bytes) -> None:
+        upload = self._upload
+        assert upload is not None  # noqa: S101  (it is why this is called)
+        try:
+            rest = upload.more(data)
+        except Malformed as error:
+            self._refuse(str(error))
+            return
+        if rest:
+            self._kept = (self._kept or bytearray()) + rest
 
     def _refuse(self, error: str) -> None:
         """Say what is wrong with what the client has sent, and let it go."""
         self.sharding.client_err += 1
         self._kept = self._scan = None
         self.answer(b"-ERR Protocol error: %b\r\n" % error.encode())
-        self._closing = self._stopped = True
         self.finish()
 
     # Commands.
@@ -265,15 +339,15 @@ class Session:
             return True
         command = TABLE.get(name)
         if command is None:
-            self.answer(b"-%b\r\n" % unsupported(words[0]).text.encode())
+            self.answer(b"-%b\r\n" % str(unsupported(words[0])).encode())
             return True
         if not self.state.authenticated and name not in _BEFORE_LOGIN:
             self.answer(_NOAUTH)
             return True
         try:
             return _KINDS[command.kind](self, command, name, arguments, frame)
-        except Refused as error:
-            self.answer(b"-%b\r\n" % error.text.encode())
+        except WrongArguments as error:
+            self.answer(b"-%b\r\n" % str(error).encode())
             return True
 
     def _local(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
@@ -288,7 +362,7 @@ class Session:
         keys = commands.keys(command, arguments)
         places = {self.sharding.ring.shard(key) for key in keys}
         if len(places) > 1:
-            raise Refused(_CROSSSLOT)
+            raise WrongArguments(_CROSSSLOT)
         self.lanes[places.pop()].put(self, self.sharding.tally(name), 1, frame)
         return True
 
@@ -308,7 +382,7 @@ class Session:
     def _hand_over(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         """Hand the session over, once the client has all replies to what it has sent before."""
         if self.waiting:
-            self.awaiting = True
+            self._await()
             return False
         from sidecars.ambassador.redis import dedicated
 
@@ -317,7 +391,7 @@ class Session:
         return True
 
     def _refused(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
-        raise commands.refusal(command)
+        raise WrongArguments(f"ERR {command.reason}")
 
     # Replies.
 
@@ -329,13 +403,13 @@ class Session:
             self.write(data)
             return
         slot = Slot(self, self.sharding.own, 1, 0, 0.0)
-        slot.pieces, slot.done = [data], True
+        slot.pieces, slot.left = [data], 0
         self.waiting.append(slot)
         self.hold(len(data))
 
     def complete(self, slot: Slot, piece: bytes) -> None:
         """Take the last piece of the replies to a run."""
-        slot.done = True
+        slot.left = 0
         if slot.pieces is None:
             slot.pieces = []
         slot.pieces.append(piece)
@@ -352,20 +426,35 @@ class Session:
                 self.held -= sum(map(len, slot.pieces))
                 self.out += slot.pieces
                 slot.pieces = None
-            if not slot.done:
+            if slot.left:
                 break
             waiting.popleft()
         if not self.dirty:
             self.dirty = True
             self.sharding.to_flush(self)
         if not waiting and self.awaiting:
-            self.go_on()
+            self.answered()
 
     def hold(self, size: int) -> None:
         """Count bytes that wait for an earlier reply."""
         self.held += size
         if self.held > self.sharding.allowance:
             self.over = True
+            self.easy = False
+
+    def write_now(self, data: bytes) -> None:
+        """Send bytes to the client at once, when it is `easy` and has nothing else to get in this round."""
+        try:
+            count = self._send(data)
+        except BlockingIOError:
+            count = 0
+        except OSError:
+            self.close("client_reset")
+            return
+        self.sent_bytes += count
+        if count < len(data):
+            self._rest = memoryview(data)[count:]
+            self._pile([])
 
     def flush(self) -> None:
         """Write the replies of this round."""
@@ -392,6 +481,9 @@ class Session:
         elif self.over:
             self._relieve()
 
+    def _ease(self) -> None:
+        self.easy = not (self._rest is not None or self._closing or self.over or self.awaiting)
+
     def _pile(self, out: list[bytes]) -> None:
         """Keep what the client does not take now."""
         self._backlog.extend(out)
@@ -400,9 +492,10 @@ class Session:
         out.clear()
         self.sharding.unsent += self._size - size
         if self._size > _HIGH:
-            self._stopped = True
+            self.stop(_CLOGGED)
         if self._size > self.sharding.allowance:
             self.over = True
+        self._ease()
 
     def _resume(self) -> None:
         """Write on what is kept."""
@@ -419,8 +512,7 @@ class Session:
         self._pile([])
         if self._size < _HIGH // 2:
             self._relieve()
-            if self._stopped and not self._closing:
-                self.go_on()
+            self.go_on(_CLOGGED)
             if self.taker is not None:
                 self.taker.drained()
         if self._rest is None and self._closing and not self.waiting:
@@ -440,6 +532,7 @@ class Session:
         if self.held > self.sharding.allowance:
             return
         self.over = False
+        self._ease()
         pausing, self.pausing = self.pausing, set()
         for lane in pausing:
             lane.resume()
@@ -453,7 +546,7 @@ class Session:
         for slot in self.waiting:
             slot.session = None
         self.waiting = deque()
-        self._stopped = True
+        self.stop(_OVER)
         self.awaiting = False
         self.fast = False
         self.sharding.unsent -= self._size
@@ -466,6 +559,11 @@ class Session:
             self.taker.lost()
             self.taker = None
         self.sharding.left(self, reason)
+
+
+def by_first_key(command: Command) -> bool:
+    """Whether its first argument is its only key."""
+    return command.kind == "one" and (command.first, command.last, command.shape) == (1, 1, "")
 
 
 _KINDS = {

@@ -15,9 +15,12 @@ from sidecars.ambassador.settings import Upstream
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session
     from sidecars.ambassador.redis.sharding import Sharding
+    from sidecars.ambassador.redis.uploading import Upload
 
 _FULL = 1024 * 1024  # bytes that wait to be written: no more is read of the clients that sent them
+_EARLY = 16  # runs of commands that are sent before a round ends
 _MOST = 16384  # commands, or runs of them, that wait for their replies
+FULL = 2  # a reason to stop a session: too much waits for a shard
 _WORDS = {"refused": b"Connection refused", "timeout": b"Connection timed out", "unreachable": b"Host is down"}
 _RESET = b"Connection reset by peer"
 # Replies that say that the server is in no state to serve: twemproxy counts them as failures of it.
@@ -43,22 +46,21 @@ class Tally:
 class Slot:
     """A run of commands of one client on one connection, and the place of their replies among those of the client.
 
-    count   how many commands; `left` of them have no reply yet
+    left    how many of them have no reply yet
     start   where they begin among all bytes of their connection
+    since   when they came
     pieces  what has come while an earlier command of the client was unanswered; None before that
-    done    nothing more comes
     """
 
-    __slots__ = ("count", "done", "left", "pieces", "session", "since", "start", "tally")
+    __slots__ = ("left", "pieces", "session", "since", "start", "tally")
 
-    def __init__(self, session: Session | None, tally: Tally, count: int, start: int, since: float) -> None:
+    def __init__(self, session: Session | None, tally: Tally, left: int, start: int, since: float) -> None:
         self.session = session
         self.tally = tally
-        self.count = self.left = count
+        self.left = left
         self.start = start
         self.since = since
         self.pieces: list[bytes] | None = None
-        self.done = False
 
     def take(self, piece: bytes, done: bool) -> None:
         """Take a piece of the replies, where there is no session to take it: the client has gone."""
@@ -70,7 +72,10 @@ class Lane(Link):
     full  so much waits that clients should send no more; they are told by resume() when that is over
     """
 
-    __slots__ = ("_ignored", "_missing", "_skip", "_tail", "full", "heard", "paused_since", "queue", "retired", "stalled")
+    __slots__ = (
+        "_ignored", "_missing", "_skip", "_tail", "full", "heard", "paused_since", "queue", "retired",
+        "stalled",
+    )  # fmt: skip
 
     def __init__(self, shard: Shard, protocol: int) -> None:
         super().__init__(shard, protocol)
@@ -90,23 +95,27 @@ class Lane(Link):
 
     def put(self, session: Session, tally: Tally, count: int, data: bytes) -> None:
         """Send a run of commands of a client; their replies have the next place among the client's."""
-        shard = self.shard
+        shard, sharding = self.shard, self.sharding
         if shard.refusing is not None:
             session.answer(shard.refusing * count)
             return
         start = self.queued
-        slot = Slot(session, tally, count, start, self.sharding.loop._poll.now)
+        slot = Slot(session, tally, count, start, sharding.clock.now)
         session.waiting.append(slot)
         self.queue.append(slot)
-        self.out.append(data)
+        out = self.out
+        out.append(data)
         self.queued = start + len(data)
         shard.requests += count
         if not self.dirty:
             self.dirty = True
-            self.sharding.to_flush(self)
+            sharding.to_flush(self)
+        elif len(out) == _EARLY and self.stands:
+            # The shard can begin, while others of this round are read.
+            self.write()
         if self.full:
             self.stalled.append(session)
-            session.stop()
+            session.stop(FULL)
 
     def put_part(self, part: Slot, data: bytes) -> None:
         """Send a part of a command that goes to several shards."""
@@ -115,19 +124,21 @@ class Lane(Link):
             part.take(shard.refusing, True)
             return
         part.start = self.queued
-        part.since = self.sharding.loop.now
+        part.since = self.sharding.clock.now
         self.queue.append(part)
         shard.requests += 1
         self.send(data)
 
     def flush(self) -> None:
         """Write what was given since the last round; connect, if need be."""
-        super().flush()
+        self.dirty = False
+        self.write()
         if self.endpoint is None and self.queue:
             self.open()
         self.full = self.queued - self.sent > _FULL or len(self.queue) > _MOST
 
     def drained(self) -> None:
+        """Let clients go on."""
         self._less()
 
     def _less(self) -> None:
@@ -135,9 +146,10 @@ class Lane(Link):
             self.full = False
             stalled, self.stalled = self.stalled, []
             for session in stalled:
-                session.go_on()
+                session.go_on(FULL)
 
     def opened(self) -> None:
+        """Begin with the replies."""
         self._forget()
 
     def received(self, data: bytes) -> None:  # noqa: C901  (the hot path: each call in it is paid for by every reply)
@@ -153,50 +165,52 @@ class Lane(Link):
             rest = frames.pop()
         end = len(frames)
         queue, sharding = self.queue, self.sharding
-        now = sharding.loop._poll.now
+        now = sharding.clock.now
         at = 0
         while at < end:
             if not queue:
                 raise Malformed("a reply to nothing")
             slot = queue[0]
-            left = slot.left
-            if left == 1:
+            count = slot.left
+            if count == 1:
                 piece = frames[at]
                 at += 1
-                queue.popleft()
-            elif left <= end - at:
-                piece = b"".join(frames[at : at + left])
-                at += left
-                queue.popleft()
+            elif count <= end - at:
+                piece = b"".join(frames[at : at + count])
+                at += count
             else:
-                slot.left -= end - at
-                self._partly(slot, b"".join(frames[at:]))
+                self._partly(slot, b"".join(frames[at:]), end - at)
                 break
+            queue.popleft()
             seconds = now - slot.since
-            tally, count = slot.tally, slot.count
+            tally = slot.tally
             tally.counts[bisect_left(BUCKETS, seconds)] += count
             tally.seconds += seconds * count
             session = slot.session
             if session is None:
                 slot.take(piece, True)
                 continue
+            slot.left = 0
             waiting = session.waiting
-            if waiting[0] is slot:
-                waiting.popleft()
-                session.out.append(piece)
-                if not session.dirty:
-                    session.dirty = True
-                    sharding.to_flush(session)
-                if waiting:
-                    if waiting[0].pieces is not None:
-                        session.advance()
-                elif session.awaiting:
-                    session.go_on()
-                if session.over:
-                    self._pause_for(session)
-            else:
-                slot.done = True
+            if waiting[0] is not slot:
                 self._hold(session, slot, piece)
+                continue
+            waiting.popleft()
+            if not waiting and session.easy and not session.dirty:
+                # All it waits for: nothing is gained by collecting more.
+                session.write_now(piece)
+                continue
+            session.out.append(piece)
+            if not session.dirty:
+                session.dirty = True
+                sharding.to_flush(session)
+            if waiting:
+                if waiting[0].pieces is not None:
+                    session.advance()
+            elif session.awaiting:
+                session.answered()
+            if session.over:
+                self._pause_for(session)
         shard.responses += end
         if shard.failing and end:
             shard.recovered(self.endpoint)
@@ -207,8 +221,11 @@ class Lane(Link):
         if self.retired and not queue:
             self.close()
 
-    def _partly(self, slot: Slot, piece: bytes) -> None:
-        """Give a client a piece of its replies."""
+    def _partly(self, slot: Slot, piece: bytes, count: int) -> None:
+        """Give a client a piece of its replies, and so many of them whole."""
+        slot.left -= count
+        if count:
+            slot.tally.add(self.sharding.clock.now - slot.since, count)
         session = slot.session
         if session is None:
             slot.take(piece, False)
@@ -248,7 +265,7 @@ class Lane(Link):
             elif not part.left:
                 self._ignored = False
             if part.left:
-                self.heard = self.sharding.loop.now
+                self.heard = self.sharding.clock.now
                 self._tail = data[at:]
                 return
 
@@ -270,14 +287,12 @@ class Lane(Link):
         if not self.queue:
             raise Malformed("a reply to nothing")
         slot = self.queue[0]
-        if whole:
-            slot.left -= 1
-            self.shard.responses += 1
-        if slot.left:
-            self._partly(slot, piece)
+        self.shard.responses += whole
+        if not whole or slot.left > 1:
+            self._partly(slot, piece, int(whole))
             return
         self.queue.popleft()
-        slot.tally.add(self.sharding.loop.now - slot.since, slot.count)
+        slot.tally.add(self.sharding.clock.now - slot.since)
         session = slot.session
         if session is None:
             slot.take(piece, True)
@@ -289,7 +304,7 @@ class Lane(Link):
     def _pause_for(self, session: Session) -> None:
         """Read no more until a client that does not read has taken what it has."""
         if not self.paused:
-            self.paused_since = self.sharding.loop.now
+            self.paused_since = self.sharding.clock.now
             self.pause()
         session.pausing.add(self)
 
@@ -307,8 +322,8 @@ class Lane(Link):
             self.shard.server_timedout += 1
         else:
             self.shard.server_err += 1
-        again = self.stood and reason != "timeout"
-        error = b"-ERR " + (_WORDS.get(reason) or (_RESET if reason in ("reset", "eof") else _plain(detail))) + b"\r\n"
+        again = self.stood and reason != "timeout" and not self.retired
+        error = error_of(reason, detail)
         queue, self.queue = self.queue, deque()
         torn = bool(self._missing)  # the client has a part of a reply already
         self._forget()
@@ -362,6 +377,12 @@ class Lane(Link):
             self.close()
 
 
+def error_of(reason: str, detail: str) -> bytes:
+    """Write the error a client gets: with the texts of twemproxy, where it has one."""
+    word = _WORDS.get(reason) or (_RESET if reason in ("reset", "eof") else _plain(detail))
+    return b"-ERR %b\r\n" % word
+
+
 def _plain(detail: str) -> bytes:
     return detail.encode("ascii", "replace").replace(b"\r", b" ").replace(b"\n", b" ")[:200]
 
@@ -382,6 +403,7 @@ class Shard:
         self.failing = False
         self.links: set[Link] = set()
         self.lanes: dict[tuple[int, int], Lane] = {}
+        self.spare: list[Upload] = []
         self.requests = self.responses = self.response_bytes = 0
         self.gone_request_bytes = 0
         self.server_eof = self.server_err = self.server_timedout = 0
@@ -399,6 +421,16 @@ class Shard:
             lane = self.lanes[protocol, turn] = Lane(self, protocol)
         return lane
 
+    def upload(self, protocol: int) -> Upload:
+        """Give a connection for a large command."""
+        from sidecars.ambassador.redis.uploading import Upload
+
+        for upload in self.spare:
+            if upload.protocol == protocol:
+                self.spare.remove(upload)
+                return upload
+        return Upload(self, protocol)
+
     def greeting(self, protocol: int) -> list[list[bytes]]:
         """Give the commands that begin a connection: the secret is read anew for each."""
         redis = self.sharding.settings
@@ -412,6 +444,22 @@ class Shard:
         if redis.database:
             words.append([b"SELECT", b"%d" % redis.database])
         return words
+
+    def leave(self) -> bool:
+        """Let each connection end when its last command is answered; whether there is one left."""
+        for lane in [link for link in self.links if isinstance(link, Lane)]:
+            for key in [key for key, each in self.lanes.items() if each is lane]:
+                del self.lanes[key]
+            lane.replaced()
+        for upload in self.spare:
+            upload.close()
+        self.spare.clear()
+        return bool(self.links)
+
+    def cut(self) -> None:
+        """End each connection now."""
+        for link in list(self.links):
+            link.fail("reset", "Connection reset by peer", told=True)
 
     def tell(self, endpoint: Endpoint, reason: str, detail: str) -> None:
         """Tell of a failure."""

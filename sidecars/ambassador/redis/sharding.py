@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from sidecars.ambassador.connection import Connection, Reason
+from sidecars.ambassador.connection import Connection, Reason, written
 from sidecars.ambassador.plan import Counted, Endpoint, Route
 from sidecars.ambassador.redis.answering import State
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
+from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.ring import Node, Ring, node_name
-from sidecars.ambassador.redis.session import Session
+from sidecars.ambassador.redis.session import Session, by_first_key
 from sidecars.ambassador.redis.shard import Lane, Shard, Tally
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ _STALL = 1.0  # seconds a client that does not read may keep others waiting
 _FOREVER = 1e9
 _HOST_IS_DOWN = b"-ERR Host is down\r\n"
 _KINDS_OF_ERRORS = frozenset((
-    "ERR", "WRONGTYPE", "OOM", "BUSY", "LOADING", "MOVED", "ASK", "NOAUTH", "NOPERM", "WRONGPASS", "READONLY", "NOSCRIPT",
-    "EXECABORT", "CROSSSLOT", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS", "BUSYGROUP", "NOGROUP", "NOPROTO",
-    "BUSYKEY", "UNKILLABLE", "TRYAGAIN", "INPROG",
+    "ERR", "WRONGTYPE", "OOM", "BUSY", "LOADING", "MOVED", "ASK", "NOAUTH", "NOPERM", "WRONGPASS", "READONLY",
+    "NOSCRIPT", "EXECABORT", "CROSSSLOT", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS", "BUSYGROUP", "NOGROUP",
+    "NOPROTO", "BUSYKEY", "UNKILLABLE", "TRYAGAIN", "INPROG",
 ))  # fmt: skip
 
 
@@ -61,8 +62,10 @@ class Sharding:
     def __init__(self, plane: Plane, route: Route) -> None:
         self.plane = plane
         self.loop = plane.loop
+        self.clock = plane.loop._poll  # its `now` is loop.now, without a call
         self.sessions: dict[int, Session] = {}
         self.shards: list[Shard] = []
+        self._leaving: list[Shard] = []  # those of an earlier plan that have commands still
         self.places: dict[bytes, int] = {}
         self.tallies: dict[bytes, Tally] = {}
         self.own = Tally("local")
@@ -93,12 +96,11 @@ class Sharding:
         self.dial_timeout = min(listener.connect_timeout, self.timeout)
         self.most = self.settings.max_request
         before = {shard.upstream: shard for shard in self.shards}
-        self.shards = [before.pop(upstream, None) or Shard(self, upstream) for upstream in listener.upstreams]
+        self.shards = [before.pop(each) if each in before else Shard(self, each) for each in listener.upstreams]
         endpoints = {endpoint.upstream: endpoint for endpoint in route.endpoints}
         for index, shard in enumerate(self.shards):
             self._point(shard, endpoints.get(index))
-        for shard in before.values():
-            shard.leave()
+        self._leaving = [shard for shard in [*self._leaving, *before.values()] if shard.leave()]
         live = [shard.endpoint is None or shard.endpoint.state == "up" for shard in self.shards]
         reroute = self.settings.on_failure == "reroute"
         for shard, alive in zip(self.shards, live, strict=True):
@@ -136,7 +138,7 @@ class Sharding:
         """Serve a client."""
         turn = self._accepted % self.settings.connections
         self._accepted += 1
-        session = Session(self, connection, turn, self.state())
+        session = Session(self, connection, turn, State(self, written(connection.peer)))
         self.sessions[connection.fd] = session
         self.loop.watch(connection.fd, session.happened)
         session.read()
@@ -170,10 +172,6 @@ class Sharding:
 
     # What clients and shards call.
 
-    def state(self) -> State:
-        """Make what is to be known of a client that has just come."""
-        return State()
-
     def lanes(self, protocol: int, turn: int) -> list[Lane]:
         """Give a connection to each shard; the list follows the plan."""
         lanes = self._lanes.get((protocol, turn))
@@ -194,7 +192,7 @@ class Sharding:
         """Find the tally of a name on the wire, of a command that can be sent by its first key; None if it is none."""
         size, _, word = name.partition(b"\r\n")
         command = TABLE.get(word.upper())
-        if command is None or command.kind != "one" or not _plain(command) or int(size) != len(word):
+        if command is None or not by_first_key(command) or int(size) != len(word):
             return None
         if len(self.tallies) >= _MOST_NAMES:
             self.tallies.clear()
@@ -253,12 +251,14 @@ class Sharding:
         self._sweep = None
         now = time.monotonic()
         stall = min(_STALL, self.timeout / 2)
-        for lane in self._every_lane():
-            lane.check(now, self.timeout, stall)
+        for link in self._links():
+            link.check(now, self.timeout, stall)
         self.settle()
 
-    def _every_lane(self) -> Iterable[Lane]:
-        return [link for shard in self.shards for link in (*shard.lanes.values(), *shard.links) if isinstance(link, Lane)]
+    def _links(self) -> Iterable[Link]:
+        """Give the connections in use, and those that have something to send and no address yet."""
+        for shard in [*self.shards, *self._leaving]:
+            yield from {*shard.lanes.values(), *shard.links}
 
     def stalled(self, lane: Lane) -> None:
         """Close the clients for which a connection is paused, if others wait behind them."""
@@ -269,7 +269,3 @@ class Sharding:
     def left(self, session: Session, reason: Reason) -> None:
         """Count a client that has gone."""
         session.connection.ended(reason, received=session.received_bytes, sent=session.sent_bytes)
-
-
-def _plain(command: object) -> bool:
-    return (command.first, command.last, command.shape) == (1, 1, "")
