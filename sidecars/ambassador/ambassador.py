@@ -47,11 +47,21 @@ class Ambassador:
 
     async def run(self, life: Lifecycle) -> None:
         """Carry until the drain has ended."""
-        from sidecars.ambassador.decider import Decider
-
         loop = cast("Loop", asyncio.get_running_loop())
         self._listening.open(self._listeners)
         self._carrying = self._carriers(loop, life.health)
+        try:
+            self._carrying.start()
+            crashed = self._decide(loop, life)
+            await self._open_stats()
+            await self._until_drain(life, crashed)
+            await self._drain(life)
+        finally:
+            await self._end()
+
+    def _decide(self, loop: Loop, life: Lifecycle) -> asyncio.Future[None]:
+        from sidecars.ambassador.decider import Decider  # workers start meanwhile
+
         names = [str(each) for each in self._settings.nameserver]
         self._decider = Decider(loop, self._listeners, self._planned, life.health, nameservers=names)
         self._upstreams = Upstreams(self._decider, self._carrying.counted, self._applied)
@@ -61,15 +71,7 @@ class Ambassador:
         life.reload = self._hang_up
         if self._settings.workers > 1:
             life.refresh = self._carrying.refresh
-        try:
-            await self._carrying.start()
-            await self._open_stats()
-            crashed = self._decider.start()
-            life.health.started()
-            await self._until_drain(life, crashed)
-            await self._drain(life)
-        finally:
-            await self._end()
+        return self._decider.start()
 
     def _carriers(self, loop: Loop, health: Health) -> Carrying:
         if self._settings.workers == 1:
@@ -99,12 +101,18 @@ class Ambassador:
 
     async def _until_drain(self, life: Lifecycle, crashed: asyncio.Future[None]) -> None:
         files = asyncio.create_task(self._reloading.run())
+        ready = asyncio.create_task(self._say_ready(life.health))
         ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(life.drain.wait()), crashed, files]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         files.cancel()
+        ready.cancel()
         for each in (crashed, files):
             if each.done() and not each.cancelled():
                 each.result()
+
+    async def _say_ready(self, health: Health) -> None:
+        await self._carrying.ready()
+        health.started()
 
     def _hang_up(self) -> None:
         self._carrying.reopen()
@@ -120,6 +128,7 @@ class Ambassador:
 
     async def _drain(self, life: Lifecycle) -> None:
         """Return when nothing is open any more, or when only as much time is left as closing takes."""
+        life.reload = self._carrying.reopen  # no listener is opened any more
         loop = asyncio.get_running_loop()
         reserve = min(_RESERVE_SECONDS, _RESERVE_SHARE * life.remaining())
         closed = self._settings.drain_close_listeners

@@ -23,8 +23,11 @@ _LAST_LINES = 0.4  # seconds to write the last lines of the access log
 class Carrying(Protocol):
     """Who carries the bytes: a plane in this process, or workers."""
 
-    async def start(self) -> None:
-        """Be ready to carry."""
+    def start(self) -> None:
+        """Begin, without waiting."""
+
+    async def ready(self) -> None:
+        """Wait until it can carry."""
 
     async def refresh(self) -> None:
         """Make the numbers fresh."""
@@ -114,8 +117,11 @@ class Here:
         self.counted = self._plane.counted
         self.shown = self._plane.shown
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Nothing is to be started."""
+
+    async def ready(self) -> None:
+        """It can carry."""
 
     async def refresh(self) -> None:
         """The numbers are fresh."""

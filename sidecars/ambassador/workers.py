@@ -203,10 +203,13 @@ class Workers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = [_Worker(self, index) for index in range(settings.workers)]
 
-    async def start(self) -> None:
-        """Start them all, and wait until each can carry."""
+    def start(self) -> None:
+        """Start them all."""
         for each in self._workers:
             each.start()
+
+    async def ready(self) -> None:
+        """Wait until each can carry."""
         for each in self._workers:
             await each.carries.wait()
 
