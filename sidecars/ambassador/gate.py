@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.plane import Mode, Plane
 
 _AT_ONCE = 64  # connections accepted before others have their turn
+_QUIET = 10.0  # seconds between two warnings of one kind
 _REST = 0.1  # seconds without accepting after descriptors ran out
 # One client's trouble, not the listening socket's.
 _PASSING = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ENETDOWN, errno.EHOSTUNREACH)
@@ -44,6 +45,7 @@ class Gate:
         self._placed: set[Connection] = set()  # who has a place of max_connections
         self._paced: set[Connection] = set()  # who waits because of the rate
         self._greeting: dict[Connection, Greeting] = {}
+        self._told: dict[Reason, float] = {}  # when a reason was logged
         self._permits: Callable[[str | None], bool] | None = None
         self._heed(route)
 
@@ -191,12 +193,21 @@ class Gate:
                 self.mode.accepted(connection)
                 return
             if trouble.detail:
-                log.debug("client not greeted", listener=self.route.id, reason=trouble.reason, detail=trouble.detail)
+                self._tell(trouble)
             self._refuse(connection, trouble.reason)
 
         listener = self.route.listener
         permits = self._permits if listener.accept_proxy else None
         self._greeting[connection] = Greeting(self.plane.loop, connection, listener, done, permits=permits)
+
+    def _tell(self, trouble: Ungreeted) -> None:
+        """Log why a client was not served: now and then, since strangers can cause it."""
+        now = self.plane.loop.now
+        say = log.debug
+        if now - self._told.get(trouble.reason, -_QUIET) >= _QUIET:
+            self._told[trouble.reason] = now
+            say = log.warning
+        say("client not greeted", listener=self.route.id, reason=trouble.reason, detail=trouble.detail)
 
     def _refuse(self, connection: Connection, reason: Reason) -> None:
         connection.sock.close()

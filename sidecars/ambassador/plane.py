@@ -14,6 +14,7 @@ from sidecars.ambassador.gate import Gate
 from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.metrics import added
 from sidecars.ambassador.plan import Counted, Outcome, Plan, Route
+from sidecars.ambassador.settings import Listener
 from sidecars.ambassador.tcp import Tcp
 
 _MOST_ROWS = 200
@@ -70,6 +71,7 @@ class Plane:
         self._leaving: list[Gate] = []  # their routes have gone, their connections have not
         self._tallies: dict[str, Tally] = {}
         self._shut = False  # accepts none any more
+        self._tls = False  # a route speaks it
 
     def apply(self, plan: Plan, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
         """Make a plan so.
@@ -86,6 +88,16 @@ class Plane:
             gate = self._gates.get(id) or self._open(route)
             gate.update(route, () if self._shut else sockets.get(id, ()))
         self._leaving = [gate for gate in self._leaving if gate.open]
+        self._ready_tls([route.listener for route in plan.routes])
+
+    def _ready_tls(self, listeners: Sequence[Listener]) -> None:
+        """Have certificates read before the first connection wants them, and forget those that are not in force."""
+        wanted = any(one.tls or any(each.tls for each in one.upstreams) for one in listeners)
+        if wanted or self._tls:
+            from sidecars.ambassador import tls  # 2 MiB that few listeners need
+
+            tls.use(listeners)
+        self._tls = wanted
 
     def _open(self, route: Route) -> Gate:
         """Make the gate of a route, or take back the one that is leaving still."""

@@ -16,8 +16,8 @@ from sidecars.core.errors import WrongSettings
 from sidecars.core.log import log
 
 __all__ = [
-    "Handshake", "Secured", "TlsFailed", "check", "check_names", "client_context", "keep", "look", "names_of",
-    "originate", "server_context", "terminate", "upstream_host",
+    "Handshake", "Secured", "TlsFailed", "check", "check_names", "client_context", "look", "names_of",
+    "originate", "server_context", "terminate", "upstream_host", "use", "used_by",
 ]  # fmt: skip
 
 LOOK = 1.0  # seconds between two looks at the files
@@ -105,10 +105,24 @@ def _context(tls: ClientTls | ServerTls) -> ssl.SSLContext:
     return kept.context
 
 
-def keep(wanted: Iterable[ClientTls | ServerTls]) -> None:
-    """Forget the contexts of settings that are no longer in force."""
-    for gone in _contexts.keys() - set(wanted):
+def use(listeners: Iterable[Listener]) -> None:
+    """Make the contexts of the listeners that are in force, and forget the others.
+
+    One whose files have become of no use is said; its connections fail until they are well again.
+    """
+    wanted: set[ClientTls | ServerTls] = {tls for listener in listeners for tls in used_by(listener)}
+    for gone in _contexts.keys() - wanted:
         _contexts.pop(gone, None)
+    for tls in wanted:
+        try:
+            _context(tls)
+        except WrongSettings as error:
+            log.error("no TLS", error=str(error))
+
+
+def used_by(listener: Listener) -> list[ClientTls | ServerTls]:
+    """List what a listener says of TLS, towards its clients and its upstreams."""
+    return [tls for tls in (listener.tls, *(upstream.tls for upstream in listener.upstreams)) if tls]
 
 
 def _start_renewal() -> None:

@@ -115,6 +115,7 @@ def test_openssls_client_is_served_and_its_certificate_is_asked_for(tmp_path, fi
                 said = s_client("-cert", files.client, "-key", files.client, version)
                 assert "welcome\n" in said and "Verify return code: 0 (ok)" in said
             assert "welcome" not in s_client()
+            assert it.wait_for("client not greeted")["detail"] == "client gave no certificate"
             assert "welcome" not in s_client("-cert", files.other, "-key", files.other)
             assert "welcome" not in s_client("-cert", files.good, "-key", files.good)  # of the authority, but another
             it.until(lambda: it.sum("ended_total", reason="tls_failed") == 3)

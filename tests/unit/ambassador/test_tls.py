@@ -181,7 +181,7 @@ def test_both_sides_know_each_other_by_the_names_of_their_certificates(loop, pai
     tls.client_context(client).maximum_version = version
     near, far = shaken(loop, pair, client, server)
     assert near.names == ("db.example", "127.0.0.1") and far.names == ("app.example",)
-    tls.keep([])
+    tls.use([])
 
 
 def failures(files: Files):
@@ -623,6 +623,13 @@ def test_a_new_certificate_is_taken_and_a_bad_one_is_said_once(files, tmp_path) 
         secret.swap(Path(files.good).read_bytes())
         tls.look()
         assert tls.server_context(settings) is not second and len(said) == 3
-    tls.keep([])
-    assert tls.server_context(settings) is not second
-    tls.keep([])
+    third = tls.server_context(settings)
+    tls.use([listener(settings)])
+    assert tls.server_context(settings) is third
+    secret.swap(b"no certificate")
+    with structlog.testing.capture_logs() as said:
+        tls.use([])  # a listener that has gone: nobody looks after its files
+        tls.look()
+        assert said == []
+        tls.use([listener(settings)])
+        assert [each["event"] for each in said] == ["no TLS"]
