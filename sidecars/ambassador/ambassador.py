@@ -177,7 +177,9 @@ class Ambassador:
     def status(self) -> dict[str, object]:
         """Give numbers and rows for the status page."""
         counted = self._counted()
-        numbers = {name: sum(cast(float, each) for each in counted.get(name, {}).values()) for name in _NUMBERS}
+        numbers = {
+            name: sum(cast(float, each) for each in counted[name].values()) for name in _NUMBERS if name in counted
+        }
         return {
             "numbers": numbers,
             "tables": {"upstreams": self._upstreams.rows(), "connections": self._carrying.shown()},
@@ -187,4 +189,5 @@ class Ambassador:
 _NUMBERS = (
     "connections", "connections_total", "received_bytes_total", "sent_bytes_total", "waiting",
     "upstream_connections", "upstream_connections_total", "upstream_failures_total", "retries_total",
+    "redis_upstream_requests_total", "redis_errors_total", "worker_deaths_total",
 )  # fmt: skip

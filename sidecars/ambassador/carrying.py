@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from sidecars.ambassador.listening import open_sockets
+from sidecars.ambassador.metrics import with_dropped
 from sidecars.ambassador.plan import Counted, Outcome, Plan
 from sidecars.ambassador.settings import Listener, Settings
 from sidecars.core.door import shown
@@ -114,8 +115,11 @@ class Here:
         self._plane = Plane(loop, tell, access=self._access)
         self.drain = self._plane.drain
         self.connections = self._plane.connections
-        self.counted = self._plane.counted
         self.shown = self._plane.shown
+
+    def counted(self) -> Counted:
+        """Give all that was counted."""
+        return with_dropped(self._plane.counted(), self._access)
 
     def start(self) -> None:
         """Nothing is to be started."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 from sidecars.ambassador.plan import Counted
 
@@ -75,6 +75,19 @@ def _sum(one: float | list[float], other: float | list[float]) -> float | list[f
     if isinstance(one, list):
         return [a + b for a, b in zip(one, cast(list[float], other), strict=True)]
     return one + cast(float, other)
+
+
+class Dropping(Protocol):
+    """What lets something go when too much waits."""
+
+    dropped: int
+
+
+def with_dropped(report: Counted, access: Dropping | None) -> Counted:
+    """Add what the access log, if there is one, has let go."""
+    if access:
+        report["access_log_dropped_total"] = {(): access.dropped}
+    return report
 
 
 def lasting(report: Counted) -> Counted:

@@ -14,6 +14,7 @@ from sidecars.ambassador.accesslog import AccessLog
 from sidecars.ambassador.admission import Shared
 from sidecars.ambassador.channel import Apply, Ask, Channel, Drain, Reopen, Report, Setup
 from sidecars.ambassador.loop import Loop
+from sidecars.ambassador.metrics import with_dropped
 from sidecars.ambassador.plan import Outcome
 from sidecars.ambassador.plane import Plane
 from sidecars.core import log as logging
@@ -82,7 +83,8 @@ class Worker:
     def _report(self, number: int) -> None:
         if self._plane:
             plane = self._plane
-            self._channel.send(Report(number, plane.connections(), plane.counted(), plane.shown()))
+            counted = with_dropped(plane.counted(), self._access)
+            self._channel.send(Report(number, plane.connections(), counted, plane.shown()))
 
     def _gone(self) -> None:
         """The parent has ended, or has let this process go: what is open is closed."""
