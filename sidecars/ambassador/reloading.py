@@ -86,10 +86,10 @@ class Reloading:
             removed=sorted(old.keys() - now.keys()),
             changed=sorted(each for each in old.keys() & now.keys() if old[each] != now[each]),
         )
-        if new.log_level != self.settings.log_level:
-            logging.set_level(new.log_level)
         if waiting := self._need_restart(new):
             log.warning("settings need a restart", settings=waiting)
+        if new.log_level != self.settings.log_level:
+            logging.set_level(new.log_level)
 
     def _need_restart(self, new: Settings) -> list[str]:
         at_once = {"listeners", "log_level"}
