@@ -99,7 +99,7 @@ class Pool:
         """Let an address linger that its name has lost; not one whose upstream is gone, nor a shard's."""
         if live.left is None:
             live.left = now
-        # A plane that finds an endpoint gone treats its connections as the listener's policy says, too.
+        # What a reload has taken away is gone at once: its connections run to their end, for a reload drops none.
         if self.listener.redis or ident(live.upstream) not in self._places or now - live.left >= LINGER:
             live.release()
             del self.lives[live.key]

@@ -131,7 +131,7 @@ class Resolver:
         It costs a tenth of a millisecond, and for as long as it is there a thread, and an inotify instance, of which
         the users of a node have few.
         """
-        import aiodns  # 16 ms and 3 MiB, which a pod without names does not pay
+        import aiodns  # 16 ms and 2 MiB, which a pod without names does not pay
 
         options = {key: value for key, value in self._options.items() if value is not None}
         channel = aiodns.DNSResolver(self._nameservers, asyncio.get_running_loop(), **options)
