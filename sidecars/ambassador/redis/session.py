@@ -12,7 +12,9 @@ from sidecars.ambassador.redis import commands, fanning
 from sidecars.ambassador.redis.answering import State, answer
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
 from sidecars.ambassador.redis.commands import Command, WrongArguments, unsupported
+from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
+from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.shard import Lane, Shard, Slot
 
 if TYPE_CHECKING:
@@ -41,11 +43,17 @@ _CROSSSLOT = (
 class Taker(Protocol):
     """Whom a session is handed to: it gets the client's commands, one by one, until it calls give_back()."""
 
-    def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> None:
-        """Take a command: its name in capitals, its arguments, and its bytes as they are to be forwarded."""
+    def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        """Take a command: its name in capitals, its arguments, and its bytes as they are to be forwarded.
+
+        False when it must wait until those before it are answered, or until give_back().
+        """
 
     def drained(self) -> None:
         """Know that the client has taken what it had to, after session.backlog was large."""
+
+    def moved(self) -> None:
+        """Know that keys may be on other shards than before, and shards at other addresses."""
 
     def lost(self) -> None:
         """Let go: the client is gone."""
@@ -65,8 +73,8 @@ class Session:
 
     __slots__ = (
         "_backlog", "_closing", "_kept", "_recv", "_rest", "_scan", "_send", "_sharp", "_size",
-        "_stopped", "_upload", "awaiting", "connection", "dirty", "easy", "fast", "held", "lanes", "out", "over", "pausing",
-        "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
+        "_stopped", "_upload", "awaiting", "connection", "dirty", "easy", "fast", "held", "lanes", "out", "over",
+        "pausing", "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
     )  # fmt: skip
 
     def __init__(self, sharding: Sharding, connection: Connection, turn: int, state: State) -> None:
@@ -82,7 +90,7 @@ class Session:
         self.held = 0
         self.over = False
         self.easy = True
-        self.pausing: set[Lane] = set()
+        self.pausing: set[Link] = set()
         self.awaiting = False
         self.taker: Taker | None = None
         self.received_bytes = self.sent_bytes = 0
@@ -134,7 +142,9 @@ class Session:
         self.renew()
         if not self._kept:
             self._kept = None
-        self.stop()
+        self._stopped |= ASKED
+        if not self.waiting:
+            self.answered()
         self.go_on()
 
     def finish(self) -> None:
@@ -145,7 +155,8 @@ class Session:
         if not self.waiting and self.taker is None:
             self.write(b"")
 
-    def _await(self) -> None:
+    def await_replies(self) -> None:
+        """Read no more until nothing is waiting."""
         self.awaiting = True
         self.easy = False
         self.stop(_WAITING)
@@ -188,6 +199,9 @@ class Session:
             self._resume()
         if event & GONE and self._stopped:
             self.close("client_reset")
+        elif event & HALF_CLOSED and self._stopped and self.taker is not None and not self.taker.ends:
+            # What it waits for may be long in coming; a shard must not give it to nobody.
+            self.close("client")
         elif event != WRITE or not self._sharp:
             self.read(event)
 
@@ -218,7 +232,7 @@ class Session:
     def _ended(self) -> None:
         """Let a client that sends no more have its replies."""
         self.sharding.client_eof += 1
-        if self.taker is not None:
+        if self.taker is not None and not (self._upload is not None and self._upload.whole):
             self.close("client")
         else:
             self.finish()
@@ -297,7 +311,7 @@ class Session:
                 self._refuse("a command of more than 64 MiB that has several keys")
             return
         if self.waiting:
-            self._await()
+            self.await_replies()
             return
         self._scan, self._kept = None, bytearray()
         self._upload = self.taker = self.shard_of(words[1]).upload(self.state.protocol)
@@ -334,17 +348,21 @@ class Session:
             return True
         frame = encoded(words) if scan.inline is not None else bytes(data[at : at + scan.size])
         name, arguments = words[0].upper(), words[1:]
-        if self.taker is not None:
-            self.taker.command(name, arguments, frame)
-            return True
+        take = self.usual if self.taker is None else self.taker.command
+        taken = take(name, arguments, frame)
+        if not taken:
+            self.await_replies()
+        return taken
+
+    def usual(self, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
+        """Take a command as of a client that is handed to nobody; False when it must wait, as for a taker."""
         command = TABLE.get(name)
-        if command is None:
-            self.answer(b"-%b\r\n" % str(unsupported(words[0])).encode())
-            return True
-        if not self.state.authenticated and name not in _BEFORE_LOGIN:
-            self.answer(_NOAUTH)
-            return True
         try:
+            if command is None:
+                raise unsupported(name)
+            if not self.state.authenticated and name not in _BEFORE_LOGIN:
+                self.answer(_NOAUTH)
+                return True
             return _KINDS[command.kind](self, command, name, arguments, frame)
         except WrongArguments as error:
             self.answer(b"-%b\r\n" % str(error).encode())
@@ -382,7 +400,6 @@ class Session:
     def _hand_over(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         """Hand the session over, once the client has all replies to what it has sent before."""
         if self.waiting:
-            self._await()
             return False
         from sidecars.ambassador.redis import dedicated
 

@@ -13,6 +13,7 @@ from sidecars.ambassador.redis.reading import REPLIES, REPLY, Malformed, follow
 from sidecars.ambassador.settings import Upstream
 
 if TYPE_CHECKING:
+    from sidecars.ambassador.redis.line import Line
     from sidecars.ambassador.redis.session import Session
     from sidecars.ambassador.redis.sharding import Sharding
     from sidecars.ambassador.redis.uploading import Upload
@@ -323,7 +324,7 @@ class Lane(Link):
         else:
             self.shard.server_err += 1
         again = self.stood and reason != "timeout" and not self.retired
-        error = error_of(reason, detail)
+        error = failure(reason, detail)
         queue, self.queue = self.queue, deque()
         torn = bool(self._missing)  # the client has a part of a reply already
         self._forget()
@@ -377,7 +378,7 @@ class Lane(Link):
             self.close()
 
 
-def error_of(reason: str, detail: str) -> bytes:
+def failure(reason: str, detail: str) -> bytes:
     """Write the error a client gets: with the texts of twemproxy, where it has one."""
     word = _WORDS.get(reason) or (_RESET if reason in ("reset", "eof") else _plain(detail))
     return b"-ERR %b\r\n" % word
@@ -403,7 +404,8 @@ class Shard:
         self.failing = False
         self.links: set[Link] = set()
         self.lanes: dict[tuple[int, int], Lane] = {}
-        self.spare: list[Upload] = []
+        self.uploads: list[Upload] = []  # those that have nothing to do
+        self.spare: dict[int, list[Line]] = {}  # by protocol, likewise
         self.requests = self.responses = self.response_bytes = 0
         self.gone_request_bytes = 0
         self.server_eof = self.server_err = self.server_timedout = 0
@@ -425,9 +427,9 @@ class Shard:
         """Give a connection for a large command."""
         from sidecars.ambassador.redis.uploading import Upload
 
-        for upload in self.spare:
+        for upload in self.uploads:
             if upload.protocol == protocol:
-                self.spare.remove(upload)
+                self.uploads.remove(upload)
                 return upload
         return Upload(self, protocol)
 
@@ -451,9 +453,9 @@ class Shard:
             for key in [key for key, each in self.lanes.items() if each is lane]:
                 del self.lanes[key]
             lane.replaced()
-        for upload in self.spare:
-            upload.close()
-        self.spare.clear()
+        for link in [*self.uploads, *(line for lines in self.spare.values() for line in lines)]:
+            link.close()
+        self.uploads.clear()
         return bool(self.links)
 
     def cut(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import Malformed, follow
-from sidecars.ambassador.redis.shard import error_of
+from sidecars.ambassador.redis.shard import failure
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session
@@ -112,30 +112,39 @@ class Upload(Link):
         if reply:
             self.sharding.error(reply)
             session.write(reply)
-        if self.stands and len(self.shard.spare) < _MOST_SPARE:
-            self.shard.spare.append(self)
+        if self.stands and len(self.shard.uploads) < _MOST_SPARE:
+            self.shard.uploads.append(self)
         else:
             self.close()
         session.give_back()
 
     def failed(self, reason: str, detail: str) -> None:
         """Answer with an error, once the client has sent all of it."""
-        if self in self.shard.spare:
-            self.shard.spare.remove(self)
+        if self in self.shard.uploads:
+            self.shard.uploads.remove(self)
         session = self._session
         if session is None:
             return
         if self._wanted != (1, 0):
             session.close("upstream_reset")
             return
-        self._error = error_of(reason, detail)
+        self._error = failure(reason, detail)
         if not self._asked[0]:
             self._over(self._error)
         else:
             session.go_on()
 
-    def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> None:
+    @property
+    def whole(self) -> bool:
+        """Whether all of the command has come."""
+        return not self._asked[0]
+
+    def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         """Take no commands: there are none before it is over."""
+        return False
+
+    def moved(self) -> None:
+        """Go on: what has begun is not sent again."""
 
     def lost(self) -> None:
         """Let go: half a command is of no use."""
