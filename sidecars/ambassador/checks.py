@@ -138,7 +138,7 @@ async def _connected(asked: Asked) -> AsyncIterator[tuple[asyncio.StreamReader, 
 
             writer.write(build(upstream.proxy_protocol, None, None))
         if upstream.tls:
-            await _secure(writer, upstream, upstream.tls)
+            await _secure(reader, writer, upstream, upstream.tls)
         yield reader, writer
     finally:
         # Not wait_closed(): a goodbye that nobody answers would outlast the check.
@@ -151,10 +151,16 @@ async def _opened(address: Address) -> tuple[asyncio.StreamReader, asyncio.Strea
     return await asyncio.open_connection(*address, limit=_MOST)
 
 
-async def _secure(writer: asyncio.StreamWriter, upstream: Upstream, tls: ClientTls) -> None:
+async def _secure(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: Upstream, tls: ClientTls
+) -> None:
     """Shake hands as tls.originate() does, on asyncio's side."""
-    from sidecars.ambassador.tls import OFF, TlsFailed, check_names, client_context, upstream_host
+    from sidecars.ambassador.tls import OFF, POSTGRES, TlsFailed, check_names, client_context, upstream_host
 
+    if tls.starttls:
+        writer.write(POSTGRES.request)
+        if await reader.read(1) != POSTGRES.yes:
+            raise NotWell("it has no TLS to offer")
     name = None if tls.server_name == OFF else tls.server_name or upstream_host(upstream.address)
     await writer.start_tls(client_context(tls), server_hostname=name)
     names = tls.names or ((name,) if name else ())

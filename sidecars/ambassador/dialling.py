@@ -16,8 +16,9 @@ from sidecars.ambassador.plan import Counted, Endpoint, Outcome
 from sidecars.ambassador.settings import Upstream
 
 if TYPE_CHECKING:
+    from sidecars.ambassador.handshake import Handshake
     from sidecars.ambassador.plane import Plane
-    from sidecars.ambassador.secured import Handshake, Secured
+    from sidecars.ambassador.secured import Secured
     from sidecars.ambassador.trust import TlsFailed
 
 _AGAIN = 0.1  # seconds: when descriptors are looked for again, and a full unix socket

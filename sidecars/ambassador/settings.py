@@ -41,6 +41,10 @@ class ClientTls(Part, frozen=True):
         tuple[str, ...], Help("Names of which the certificate must have one; spiffe:// URIs too.", metavar="NAME")
     ] = ()
     verify: Annotated[bool, Help("Check the certificate.")] = True
+    starttls: Annotated[
+        Literal["postgres"] | None,
+        Help("Ask for TLS in the upstream's own protocol first, as PostgreSQL wants it.", none=""),
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse what only half makes sense; ValueError."""

@@ -8,15 +8,16 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable
 
+from sidecars.ambassador.handshake import POSTGRES, Handshake
 from sidecars.ambassador.loop import Loop
-from sidecars.ambassador.secured import Handshake, Secured
+from sidecars.ambassador.secured import Secured
 from sidecars.ambassador.settings import ClientTls, Listener, ServerTls
 from sidecars.ambassador.trust import TlsFailed, check_names, names_of
 from sidecars.core.errors import WrongSettings
 from sidecars.core.log import log
 
 __all__ = [
-    "Handshake", "Secured", "TlsFailed", "check", "check_names", "client_context", "look", "names_of",
+    "POSTGRES", "Handshake", "Secured", "TlsFailed", "check", "check_names", "client_context", "look", "names_of",
     "originate", "server_context", "terminate", "upstream_host", "use", "used_by",
 ]  # fmt: skip
 
@@ -40,7 +41,15 @@ def originate(
     name = None if tls.server_name == OFF else tls.server_name or host
     names = (tls.names or ((name,) if name else ())) if tls.verify else ()
     return Handshake(
-        loop, sock, client_context(tls), server_side=False, server_name=name, names=names, timeout=timeout, done=done
+        loop,
+        sock,
+        client_context(tls),
+        server_side=False,
+        server_name=name,
+        names=names,
+        asking=POSTGRES if tls.starttls else None,
+        timeout=timeout,
+        done=done,
     )
 
 

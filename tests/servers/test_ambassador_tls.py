@@ -214,6 +214,40 @@ def test_redis_with_mutual_tls_is_reached_in_plain_words(tmp_path, files) -> Non
         redis.wait(PATIENCE)
 
 
+def as_postgres_does(context: ssl.SSLContext, answer: bytes, more: bytes = b"") -> Callable[[socket.socket], None]:
+    """Wait for an SSLRequest, answer it, and go on inside TLS."""
+
+    def serve(connection: socket.socket) -> None:
+        assert received(connection, 8) == b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+        connection.sendall(answer + more)
+        over_tls(context, echo)(connection)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("answer", "more", "served"),
+    [
+        (b"S", b"", True),
+        (b"N", b"", False),
+        (b"S", b"R\x00\x00\x00\x08\x00\x00\x00\x00", False),  # slipped in before TLS, CVE-2021-23222
+    ],
+)
+def test_postgres_is_asked_for_tls_in_its_own_words(tmp_path, files, answer, more, served) -> None:
+    with Upstream(as_postgres_does(server_context(files.good), answer, more)) as upstream:
+        tls = {"ca": files.ca, "starttls": "postgres"}
+        check = {"check": {"tcp": {}}} if served else {}
+        listener = {"listen": "127.0.0.1:0", "upstreams": to(upstream, tls=tls), **check}
+        with running(configured(tmp_path / "c.json", listener)) as ambassador:
+            with ambassador.connect() as client, contextlib.suppress(ConnectionError):
+                client.sendall(b"startup")
+                assert received(client, 7) == (b"startup" if served else b"")
+            if served:
+                ambassador.until(lambda: ambassador.sum("upstream_up") == 1)
+            else:
+                ambassador.until(lambda: ambassador.sum("upstream_failures_total", reason="tls") == 1)
+
+
 HAPROXY = """
 defaults
   mode tcp
