@@ -74,7 +74,7 @@ class Link:
         """Take what the shard has sent."""
 
     def drained(self) -> None:
-        """All that had to wait for the kernel is written."""
+        """All that was given is written."""
 
     def failed(self, reason: str, detail: str) -> None:
         """See that it is closed, and not by close(). The outcome is told already."""
@@ -199,7 +199,7 @@ class Link:
     def _stand(self) -> None:
         self.stands = True
         self.opened()
-        self.write()
+        self.flush()
 
     def happened(self, event: int) -> None:
         """Read and write what can be."""
@@ -250,6 +250,8 @@ class Link:
         """Write what was given since the last round."""
         self.dirty = False
         self.write()
+        if self.stands and self.rest is None:
+            self.drained()
 
     def write(self) -> None:
         """Write what was given and is not written."""

@@ -14,7 +14,6 @@ from sidecars.ambassador.redis.commands import COMMANDS as TABLE
 from sidecars.ambassador.redis.commands import Command, WrongArguments, unsupported
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
-from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.shard import Lane, Shard, Slot
 
 if TYPE_CHECKING:
@@ -42,6 +41,10 @@ _CROSSSLOT = (
 
 class Taker(Protocol):
     """Whom a session is handed to: it gets the client's commands, one by one, until it calls give_back()."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether it comes to an end by itself, also when the client sends nothing more."""
 
     def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         """Take a command: its name in capitals, its arguments, and its bytes as they are to be forwarded.
@@ -232,7 +235,7 @@ class Session:
     def _ended(self) -> None:
         """Let a client that sends no more have its replies."""
         self.sharding.client_eof += 1
-        if self.taker is not None and not (self._upload is not None and self._upload.whole):
+        if self.taker is not None and not (self.taker.ends and self.waiting):
             self.close("client")
         else:
             self.finish()
@@ -390,7 +393,7 @@ class Session:
 
     def _every(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         commands.keys(command, arguments)
-        fanning.everywhere(self, command, frame)
+        fanning.everywhere(self, command, arguments, frame)
         return True
 
     def _blocking(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:

@@ -135,16 +135,13 @@ class Upload(Link):
             session.go_on()
 
     @property
-    def whole(self) -> bool:
+    def ends(self) -> bool:
         """Whether all of the command has come."""
         return not self._asked[0]
 
     def command(self, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         """Take no commands: there are none before it is over."""
         return False
-
-    def moved(self) -> None:
-        """Go on: what has begun is not sent again."""
 
     def lost(self) -> None:
         """Let go: half a command is of no use."""
