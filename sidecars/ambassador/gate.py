@@ -57,7 +57,8 @@ class Gate:
 
             self._permits = Allowed(listener.allow).permits
         self._limited = listener.max_connections is not None or bool(listener.rate)
-        self._greets = listener.tls is not None or listener.accept_proxy
+        postgres = any(each.tls and each.tls.starttls for each in listener.upstreams)
+        self._greets = listener.tls is not None or listener.accept_proxy or postgres
         self._wide = not (self._limited or self._greets or self._permits)
 
     def update(self, route: Route, sockets: Sequence[socket.socket]) -> None:

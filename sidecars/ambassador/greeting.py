@@ -12,6 +12,9 @@ from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, Loop
 from sidecars.ambassador.settings import Listener
 from sidecars.core.errors import WrongSettings
 
+# PostgreSQL, Message Formats: SSLRequest and GSSENCRequest. N says no, and the client goes on without, unless it must.
+_POSTGRES = (bytes([0, 0, 0, 8, 4, 210, 22, 47]), bytes([0, 0, 0, 8, 4, 210, 22, 48]))
+
 TIMEOUT = 10.0  # seconds for all of it: a silent client costs a descriptor, and not for long
 
 
@@ -25,6 +28,9 @@ class Ungreeted(NamedTuple):
 class Greeting:
     """A connection whose listener speaks the PROXY protocol, TLS, or first one and then the other.
 
+    Where PostgreSQL is spoken to by TLS and the client is not, a client that asks for TLS, as libpq does by default, is
+    told that there is none on this side.
+
     done is called once, never from within the making of this: with None when connection.peer, local, sock, tls and
     names are what they shall be, or with what went wrong; the socket is watched until then, not after it, and closed
     by the caller. Only the header's bytes are taken, and the handshake's: what follows, the kernel tells of.
@@ -33,7 +39,17 @@ class Greeting:
              caller has asked already. Whoever reaches such a listener can claim to be anybody.
     """
 
-    __slots__ = ("_connection", "_deadline", "_done", "_handshake", "_listener", "_loop", "_permits")
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_done",
+        "_handshake",
+        "_listener",
+        "_loop",
+        "_passed",
+        "_permits",
+        "_refused",
+    )
 
     def __init__(
         self,
@@ -51,11 +67,13 @@ class Greeting:
         self._done = done
         self._permits = permits
         self._handshake: object = None
+        self._passed = False  # it is beyond the PROXY header
+        self._refused = 0  # requests of PostgreSQL's client
         self._deadline = loop.later(timeout, self._late)
         if listener.accept_proxy:
             loop.watch(connection.fd, self._header, BOTH)
         else:
-            self._shake_hands()
+            self._next()
 
     def cancel(self) -> None:
         """Give up; done is not called."""
@@ -63,7 +81,9 @@ class Greeting:
         self._loop.forget(self._connection.fd)
 
     def _late(self) -> None:
-        what = "TLS handshake" if self._handshake else "PROXY header"
+        what = "TLS handshake" if self._listener.tls else "first message"
+        if self._listener.accept_proxy and not self._passed:
+            what = "PROXY header"
         self._end(Ungreeted("timeout", f"no {what} in time"))
 
     def _end(self, outcome: Ungreeted | None) -> None:
@@ -98,11 +118,38 @@ class Greeting:
             connection.local = parsed.destination if isinstance(parsed.destination, tuple) else None
         if self._permits and not self._permits(connection.peer[0] if connection.peer else None):
             self._end(Ungreeted("refused_allow"))
-        elif self._listener.tls:
+        else:
             self._loop.forget(connection.fd)
+            self._next()
+
+    def _next(self) -> None:
+        self._passed = True
+        if self._listener.tls:
             self._shake_hands()
+        elif any(each.tls and each.tls.starttls for each in self._listener.upstreams):
+            self._loop.watch(self._connection.fd, self._postgres, BOTH)
         else:
             self._end(None)
+
+    def _postgres(self, event: int) -> None:
+        sock = self._connection.sock
+        try:
+            while (data := sock.recv(8, socket.MSG_PEEK)) in _POSTGRES:  # type: ignore[call-arg]
+                if self._refused == len(_POSTGRES):
+                    self._end(Ungreeted("protocol", "it asks for TLS again and again"))
+                    return
+                self._refused += 1
+                sock.recv(8)
+                sock.send(b"N")
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(Ungreeted("client_reset", error.strerror or ""))
+            return
+        if len(data) == len(_POSTGRES[0]) or not any(each.startswith(data) for each in _POSTGRES):
+            self._end(None)
+        elif not data or event & (HALF_CLOSED | GONE):
+            self._end(Ungreeted("client"))
 
     def _shake_hands(self) -> None:
         from sidecars.ambassador import tls  # 2 MiB that few listeners need

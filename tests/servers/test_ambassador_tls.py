@@ -214,11 +214,14 @@ def test_redis_with_mutual_tls_is_reached_in_plain_words(tmp_path, files) -> Non
         redis.wait(PATIENCE)
 
 
+SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+
+
 def as_postgres_does(context: ssl.SSLContext, answer: bytes, more: bytes = b"") -> Callable[[socket.socket], None]:
     """Wait for an SSLRequest, answer it, and go on inside TLS."""
 
     def serve(connection: socket.socket) -> None:
-        assert received(connection, 8) == b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+        assert received(connection, 8) == SSL_REQUEST
         connection.sendall(answer + more)
         over_tls(context, echo)(connection)
 
@@ -240,6 +243,8 @@ def test_postgres_is_asked_for_tls_in_its_own_words(tmp_path, files, answer, mor
         listener = {"listen": "127.0.0.1:0", "upstreams": to(upstream, tls=tls), **check}
         with running(configured(tmp_path / "c.json", listener)) as ambassador:
             with ambassador.connect() as client, contextlib.suppress(ConnectionError):
+                client.sendall(SSL_REQUEST)  # libpq asks, unless it is told not to
+                assert received(client, 1) == b"N"
                 client.sendall(b"startup")
                 assert received(client, 7) == (b"startup" if served else b"")
             if served:

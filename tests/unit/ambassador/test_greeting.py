@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from sidecars.ambassador.connection import Connection
 from sidecars.ambassador.greeting import Greeting, Ungreeted
 from sidecars.ambassador.loop import READ, Loop
 from sidecars.ambassador.proxyprotocol import MOST, build
-from sidecars.ambassador.settings import Listener, ServerTls, Upstream
+from sidecars.ambassador.settings import ClientTls, Listener, ServerTls, Upstream
 from tests.unit.ambassador.certificates import Files
 
 PATIENCE = 30
@@ -42,17 +43,30 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
+POSTGRES = ClientTls(starttls="postgres")
+SSL_REQUEST, GSS_REQUEST = struct.pack("!II", 8, 80877103), struct.pack("!II", 8, 80877104)
+STARTUP = struct.pack("!II", 15, 3 << 16) + b"user\0a\0"
+
+
 class Greeted:
     """One connection's greeting."""
 
-    def __init__(self, loop: Loop, sock: socket.socket, timeout: float = PATIENCE, allow=(), **listener) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        timeout: float = PATIENCE,
+        allow=(),
+        to: ClientTls | None = None,
+        **listener,
+    ) -> None:
         self.loop = loop
         self.connection = Connection(None, sock, sock.fileno(), ("127.0.0.1", 7), loop.now)
         self.over = loop.create_future()
         self.greeting = Greeting(
             loop,
             self.connection,
-            Listener(listen=":1", upstreams=(Upstream(address="db:1"),), **listener),
+            Listener(listen=":1", upstreams=(Upstream(address="db:1", tls=to),), **listener),
             lambda outcome: loop.soon(self.over.set_result, outcome),
             permits=Allowed(allow).permits if allow else None,
             timeout=timeout,
@@ -177,3 +191,35 @@ def test_a_cancelled_greeting_says_nothing(loop, pair, files, proxy) -> None:
     with contextlib.suppress(OSError):
         pair[0].sendall(b"GET / HTTP/1.1\r\n")
     assert not greeted.after()
+
+
+@pytest.mark.parametrize("requests", [[], [SSL_REQUEST], [GSS_REQUEST], [GSS_REQUEST, SSL_REQUEST]])
+@pytest.mark.parametrize("proxy", [True, False])
+def test_a_client_of_postgres_is_told_that_there_is_no_tls_on_this_side(loop, pair, requests, proxy) -> None:
+    near, far = pair
+    near.settimeout(PATIENCE)
+    greeted = Greeted(loop, far, accept_proxy=proxy, to=POSTGRES)
+    if proxy:
+        near.sendall(V1)
+    for request in requests:
+        near.sendall(request[:5])
+        assert not greeted.after(0)
+        near.sendall(request[5:])
+        assert not greeted.after()
+        assert near.recv(10) == b"N"
+    near.sendall(STARTUP)
+    assert greeted.end() is None
+    assert far.recv(100) == STARTUP
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"), [(b"", "client"), (SSL_REQUEST[:6], "client"), (SSL_REQUEST * 3, "protocol")]
+)
+def test_a_client_that_never_comes_to_the_point_is_let_go(loop, pair, said, reason) -> None:
+    pair[0].sendall(said)
+    pair[0].shutdown(socket.SHUT_WR)
+    assert Greeted(loop, pair[1], to=POSTGRES).end().reason == reason
+
+
+def test_a_client_of_postgres_that_says_nothing_is_given_up(loop, pair) -> None:
+    assert Greeted(loop, pair[1], timeout=0.05, to=POSTGRES).end() == Ungreeted("timeout", "no first message in time")
