@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 from sidecars.ambassador.names import place
-from sidecars.ambassador.settings import Check, ClientTls, HttpCheck, Redis, RedisCheck, TcpCheck, Upstream
+from sidecars.ambassador.settings import Check, ClientTls, HttpCheck, Redis, TcpCheck, Upstream
 from sidecars.core.errors import SidecarError
 
 Address = tuple[str, int] | str
@@ -71,11 +71,6 @@ class Standing:
         if well:
             self.reason = ""
         return changed
-
-
-def default_check(redis: bool) -> Check:
-    """Give the check by which what was left out is probed, where the listener has none of its own."""
-    return Check(redis=RedisCheck()) if redis else Check(tcp=TcpCheck())
 
 
 async def keep_asking(asked: Asked, told: Callable[[str], object], uniform: Callable[[float, float], float]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from sidecars.ambassador.checks import Asked, default_check
+from sidecars.ambassador.checks import Asked
 from sidecars.ambassador.ejection import Ejection, may_leave
 from sidecars.ambassador.live import Live, Wish, ident, shown
 from sidecars.ambassador.names import Found, Name, Place, place
 from sidecars.ambassador.plan import Endpoint, Route
-from sidecars.ambassador.settings import Listener, Upstream
+from sidecars.ambassador.settings import Check, Listener, RedisCheck, Upstream
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
 
@@ -145,7 +145,8 @@ class Pool:
         """Give what to ask before an ejected address comes back; nothing in TCP mode, where its time is enough."""
         if not self.listener.redis:
             return None
-        check = self.listener.check or default_check(redis=True)
+        own = self.listener.check
+        check = own if own and own.redis else Check(redis=RedisCheck())
         return Asked(live.address, live.upstream, check, self.listener.redis)
 
     def check(self, live: Live) -> Asked | None:
@@ -216,7 +217,7 @@ class Pool:
         return f"{'a shard' if strict else 'every upstream'} is out: {_some(why)}" if why else "no upstream is up"
 
     def _not_up(self) -> Iterator[Live]:
-        return (live for live in self.lives.values() if live.state != "up")
+        return (live for live in self.lives.values() if live.state != "up" and live.left is None)
 
     def _unresolved(self) -> Iterable[str]:
         for each in sorted(self.names()):

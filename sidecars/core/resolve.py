@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import logging
+import sys
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,6 +104,7 @@ class Resolver:
         self._search = Remembered(config, parse_search)
         self._hosts = Remembered(hosts, parse_hosts)
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._importing = asyncio.Lock()
 
     async def lookup(self, name: str, types: Sequence[Type] = ADDRESSES) -> Answer:
         """Ask for addresses, or for SRV; raises Unresolved.
@@ -111,7 +115,7 @@ class Resolver:
             return known
         tried: list[str] = []
         met: set[Reason] = set()
-        async with self._turns, self._channel() as channel:
+        async with self._turns, self._channel(name) as channel:
             for absolute in self._search.get().names(name):
                 tried.append(absolute)
                 answer = await _ask(channel, absolute, types)
@@ -125,16 +129,27 @@ class Resolver:
         raise Unresolved(name, _worst(met), tried)
 
     @contextlib.asynccontextmanager
-    async def _channel(self) -> AsyncIterator[aiodns.DNSResolver]:
+    async def _channel(self, name: str) -> AsyncIterator[aiodns.DNSResolver]:
         """Give what asks, for one lookup: c-ares remembers for an hour that a name has no record of a type.
 
         It costs a tenth of a millisecond, and for as long as it is there a thread, and an inotify instance, of which
         the users of a node have few.
         """
-        import aiodns  # 16 ms and 2 MiB, which a pod without names does not pay
+        # 20 ms and 2 MiB, which a pod without names does not pay, and one with names does not wait for.
+        async with self._importing:
+            if "aiodns" not in sys.modules:
+                await asyncio.to_thread(importlib.import_module, "aiodns")
+        import aiodns
+        import pycares
 
+        # Without an inotify instance it does not see resolv.conf change, which no lookup lives long enough for.
+        logging.getLogger("aiodns").setLevel(logging.ERROR)
         options = {key: value for key, value in self._options.items() if value is not None}
-        channel = aiodns.DNSResolver(self._nameservers, asyncio.get_running_loop(), **options)
+        try:
+            channel = aiodns.DNSResolver(self._nameservers, asyncio.get_running_loop(), **options)
+        except pycares.AresError as error:
+            # There is no descriptor left, or no memory.
+            raise Unresolved(name, "no answer") from error
         try:
             yield channel
         finally:
