@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import trustme
 import yaml
 
 Document = dict[str, Any]
@@ -126,21 +128,37 @@ def _contents(kind: str, reference: Document, resources: list[Document]) -> dict
     for found in [*resources, *documents(S3_SERVER)]:
         if (found["kind"], found["metadata"]["name"]) == (kind, reference.get("name", reference.get("secretName"))):
             return dict(found.get("data", {}) | found.get("stringData", {}))
+    if reference.get("secretName") in CERTIFICATES:
+        return certificates()
     assert reference.get("optional"), f"there is no {kind} {reference}"
     return {}
+
+
+# Secrets that a manifest tells its reader to make, with certificates.
+CERTIFICATES = {"orders-db-tls"}
+
+
+@functools.cache
+def certificates() -> dict[str, str]:
+    """What such a Secret holds."""
+    authority = trustme.CA()
+    client = authority.issue_cert("orders")
+    pems = {"ca.crt": authority.cert_pem, "tls.crt": client.cert_chain_pems[0], "tls.key": client.private_key_pem}
+    return {name: pem.bytes().decode() for name, pem in pems.items()}
 
 
 def placed(container: Container, resources: list[Document], folder: str) -> tuple[list[str], dict[str, str]]:
     """The arguments and variables of a container, with the files that ConfigMaps and Secrets give it below a folder."""
     volumes = {volume["name"]: volume for volume in container.pod.get("volumes", [])}
     here: list[tuple[str, str]] = []
+    files: dict[str, str] = {}
     for mount in container.spec.get("volumeMounts", []):
         for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
             if reference := volumes.get(mount["name"], {}).get(field):
                 place = f"{folder}{mount['mountPath']}"
                 os.makedirs(place)
-                for name, text in _contents(kind, reference, resources).items():
-                    Path(place, name).write_text(text)
+                contents = _contents(kind, reference, resources)
+                files |= {os.path.join(place, name): text for name, text in contents.items()}
                 here.append((mount["mountPath"] + "/", place + "/"))
 
     def moved(text: str) -> str:
@@ -148,5 +166,8 @@ def placed(container: Container, resources: list[Document], folder: str) -> tupl
             text = text.replace(there, now)
         return text
 
+    # A file may name others that are mounted.
+    for path, text in files.items():
+        Path(path).write_text(moved(text))
     variables = environment(container, resources)
     return [*map(moved, container.spec.get("args", []))], {name: moved(text) for name, text in variables.items()}
