@@ -21,9 +21,9 @@ class Report:
     """Tell the log how the waiting goes."""
 
     def __init__(self) -> None:
-        self._told: dict[int, float] = {}
+        self._told: dict[int, tuple[float, Result]] = {}
 
-    def found(self, watch: Watch, before: Result | None) -> None:
+    def found(self, watch: Watch) -> None:
         """Log what has changed."""
         now, last = watch.elapsed(), watch.last
         if last is None:
@@ -33,14 +33,16 @@ class Report:
             log.info("met", **fields)
         elif watch.lost:
             log.warning("impossible", **fields)
-        elif self._news(watch, before, last, now):
-            self._told[id(watch)] = now
+        elif self._news(watch, last, now):
+            self._told[id(watch)] = (now, last)
             log.info("waiting for it to last" if last.state == "ok" else "not yet", state=last.state, **fields)
 
-    def _news(self, watch: Watch, before: Result | None, last: Result, now: float) -> bool:
-        if before is None or before.state != last.state:
+    def _news(self, watch: Watch, last: Result, now: float) -> bool:
+        """It is not what was told last; what is kept back is told by the next look, if it is still so."""
+        when, told = self._told.get(id(watch), (0.0, None))
+        if told is None or told.state != last.state:
             return True
-        return before.text != last.text and now - self._told.get(id(watch), 0.0) >= _SELDOM
+        return told.text != last.text and now - when >= _SELDOM
 
     async def heartbeat(self, watches: Sequence[Watch], every: float, deadline: float) -> NoReturn:
         """Say every so many seconds what is still waited for."""

@@ -23,19 +23,21 @@ class Ended(SystemExit):
         self.undone = undone
 
 
+def heeded() -> list[signal.Signals]:
+    """Give the signals that end the command: what nohup, or the parent, has told us to ignore stays ignored."""
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 def take() -> None:
     """From now on the first signal raises Ended, and a second ends the process without tidying up."""
-    for number in ENDING:
-        # What nohup, or the parent, has told us to ignore stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _raise)
+    for number in heeded():
+        signal.signal(number, _raise)
 
 
 def last(number: int) -> None:
     """Let the next signal end the process at once: the first, this one, is being obeyed."""
-    for each in ENDING:
-        if signal.getsignal(each) is not signal.SIG_IGN:
-            signal.signal(each, lambda *_: os._exit(128 + number))
+    for each in heeded():
+        signal.signal(each, lambda *_: os._exit(128 + number))
 
 
 def release() -> None:

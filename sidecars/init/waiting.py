@@ -127,7 +127,7 @@ class _Waiting:
     async def run(self) -> None:
         """Wait until enough is met, or a signal has come."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        for number in signals.ENDING:
+        for number in signals.heeded():
             loop.add_signal_handler(number, self._end, number, task)
         self._announce()
         try:

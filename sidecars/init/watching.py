@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
+from time import monotonic  # the clock of the event loop too, but still there when the loop has ended
 from typing import Protocol
 
 import msgspec
@@ -55,7 +56,7 @@ def turned(result: Result) -> Result:
 class Listener(Protocol):
     """Who is told how the watching goes."""
 
-    def found(self, watch: Watch, before: Result | None) -> None:
+    def found(self, watch: Watch) -> None:
         """An attempt is over: watch.last says how."""
 
 
@@ -84,7 +85,7 @@ class Watch:
 
     async def run(self, deadline: float) -> bool:
         """Look until the target is as wanted (true), or can never be (false); the deadline is the loop's time."""
-        self.began = self._now()
+        self.began = monotonic()
         while True:
             result = await self._attempt(deadline)
             self._note(result)
@@ -94,16 +95,13 @@ class Watch:
 
     def elapsed(self) -> float:
         """Seconds that it has been, or was, looked at."""
-        return self.took if self.met or self.lost else self._now() - self.began
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self.took if self.met or self.lost else monotonic() - self.began
 
     async def _attempt(self, deadline: float) -> Result:
         patience = self.target.seconds("patience") or self._pace.patience
         if self.last is None:
             # Something is to be known when time is up, even where the first attempt would take longer.
-            patience = min(patience, max((deadline - self._now()) * 0.95, 0.001))
+            patience = min(patience, max((deadline - monotonic()) * 0.95, 0.001))
         result = await attempt(self._check, self.target, patience)
         return turned(result) if self.target.negated else self._judged(result)
 
@@ -114,8 +112,8 @@ class Watch:
         if result.state != "no-name":
             return result
         if self._nameless_since is None:
-            self._nameless_since = self._now()
-        if self._pace.nxdomain is None or self._now() - self._nameless_since < self._pace.nxdomain:
+            self._nameless_since = monotonic()
+        if self._pace.nxdomain is None or monotonic() - self._nameless_since < self._pace.nxdomain:
             return result
         what, _, advice = result.text.partition("; ")
         return Result("impossible", f"{what} and has not for {self._pace.nxdomain:g} s; {advice}")
@@ -128,8 +126,8 @@ class Watch:
         self.met = self.good >= self._pace.consecutive
         # Something has moved, so that more may move soon: the pauses begin anew.
         self._failures = self._failures + 1 if before and before.state == result.state else 1
-        self.took = self._now() - self.began
-        self._listener.found(self, before)
+        self.took = monotonic() - self.began
+        self._listener.found(self)
 
     def _rest(self, result: Result) -> float:
         if result.state == "ok":
@@ -138,5 +136,5 @@ class Watch:
         if result.again is not None:
             rest = min(rest, max(result.again, 0.01))
         if self._pace.nxdomain is not None and self._nameless_since is not None:
-            rest = min(rest, max(self._nameless_since + self._pace.nxdomain - self._now(), 0.01))
+            rest = min(rest, max(self._nameless_since + self._pace.nxdomain - monotonic(), 0.01))
         return rest

@@ -31,7 +31,7 @@ class Heard:
     def __init__(self) -> None:
         self.states: list[str] = []
 
-    def found(self, watch: Watch, before: Result | None) -> None:
+    def found(self, watch: Watch) -> None:
         assert watch.last is not None
         self.states.append(watch.last.state)
 
