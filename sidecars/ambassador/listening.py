@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
 from typing import NoReturn
@@ -14,7 +13,6 @@ from sidecars.core.errors import WrongSettings
 
 _BACKLOG = 4096  # the kernel makes it net.core.somaxconn where that is less
 _LOOPBACK, _EVERYWHERE = ("127.0.0.1", "::1"), ("0.0.0.0", "::")  # noqa: S104
-_ADDRESS = re.compile(r"(?:\[(?P<six>[^\]]*)\]|(?P<host>[^:]*)):(?P<port>[0-9]{1,5})")
 # A family, or its loopback address, that this machine does not have.
 _MISSING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
@@ -23,23 +21,19 @@ def open_sockets(listener: Listener, count: int = 1) -> list[socket.socket]:
     """Open the sockets of a listener: `count` for each of its addresses, one for each process, non-blocking.
 
     ":PORT" is 127.0.0.1 and ::1, and "*:PORT" all addresses of both families, of which either may be missing; port 0
-    is the same port on both. The order is address
-    by address: [v4 of process 0, v4 of process 1, v6 of process 0, v6 of process 1]. A unix socket is one, whatever
-    the count, since it cannot be had twice: processes share it.
+    is the same port on both. The order is address by address: [v4 of process 0, v4 of process 1, v6 of process 0, v6
+    of process 1]. A unix socket is one, whatever the count, since it cannot be had twice: processes share it.
 
     Raises WrongSettings: what cannot be listened on, and what to do.
     """
-    if "/" in listener.listen:
-        return [_unix(listener)]
-    match = _ADDRESS.fullmatch(listener.listen)
-    if not match or int(match["port"]) > 65535:
-        raise WrongSettings(f"the listener {listener.listen!r} is no address; write :PORT, HOST:PORT or a path")
-    host = match["six"] if match["six"] is not None else match["host"]
-    port = int(match["port"])
+    path = listener.listen.removeprefix("unix://")
     try:
-        if host in ("", "*"):
-            return _both(_EVERYWHERE if host else _LOOPBACK, port, count)
-        return _one_address(host, port, count)
+        if path.startswith("/"):
+            return [_unix(path, int(listener.mode, 8))]
+        host, _, port = listener.listen.rpartition(":")
+        if host in ("", "localhost", "*"):
+            return _both(_EVERYWHERE if host == "*" else _LOOPBACK, int(port), count)
+        return _one_address(host.strip("[]"), int(port), count)
     except OSError as error:
         _refuse(listener.listen, error)
 
@@ -51,9 +45,9 @@ def _refuse(listen: str, error: OSError) -> NoReturn:
         errno.EADDRNOTAVAIL: "give an address that this machine has",
         errno.ENOENT: "the directory must be there: is the volume mounted?",
     }
-    told = "the address is none" if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    number = error.errno or 0
     raise WrongSettings(
-        f"cannot listen on {listen}: {told}; {advice.get(error.errno or 0, 'choose another')}"
+        f"cannot listen on {listen}: {os.strerror(number)}; {advice.get(number, 'choose another')}"
     ) from error
 
 
@@ -82,10 +76,7 @@ def _both(hosts: tuple[str, str], port: int, count: int) -> list[socket.socket]:
 
 def _one_address(host: str, port: int, count: int, *, alone: bool = False) -> list[socket.socket]:
     """Listen on one address; :: has those of IPv4 too, unless it is to be alone."""
-    # Numbers only: a name would be looked up, and may be another address tomorrow.
-    names = socket.getaddrinfo(
-        "127.0.0.1" if host == "localhost" else host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-    )
+    names = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     family, _, _, _, address = names[0]
     opened = [_bound(family, address, shared=False, alone=alone)]
     if count > 1:
@@ -126,31 +117,21 @@ def _close(opened: list[socket.socket]) -> None:
         sock.close()
 
 
-def _unix(listener: Listener) -> socket.socket:
-    path = listener.listen.removeprefix("unix:")
+def _unix(path: str, mode: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         _clear(path)
         # The mode is made by the umask, so that there is no moment in which others may connect.
-        before = os.umask(0o777 & ~_mode(listener))
+        before = os.umask(0o777 & ~mode)
         try:
             sock.bind(path)
         finally:
             os.umask(before)
         sock.listen(_BACKLOG)
-    except OSError as error:
-        sock.close()
-        _refuse(listener.listen, error)
-    except WrongSettings:
+    except (OSError, WrongSettings):
         sock.close()
         raise
     return sock
-
-
-def _mode(listener: Listener) -> int:
-    if not re.fullmatch(r"0?[0-7]{3}", listener.mode):
-        raise WrongSettings(f"the mode of {listener.listen} is {listener.mode!r}, expected octal digits, as 0660")
-    return int(listener.mode, 8)
 
 
 def _clear(path: str) -> None:

@@ -167,31 +167,33 @@ def test_no_byte_is_lost_or_mixed_up_among_many_clients_while_upstreams_are_kill
     wrong: list[str] = []
 
     def client(number: int) -> None:
-        data = random.Random(number).randbytes(200_000)  # noqa: S311
-        got = b""
+        data, got = random.Random(number).randbytes(200_000), b""
         with contextlib.suppress(ConnectionError), ambassador.connect() as connection:
-            with contextlib.suppress(ConnectionError):
-                for start in range(0, len(data), 20_000):
-                    connection.sendall(data[start : start + 20_000])
-                    got += received(connection, 20_000)
-        whole.append(number) if got == data else wrong.append(f"{number}: {len(got)}") if not data.startswith(
-            got
-        ) else None
+            for start in range(0, len(data), 20_000):
+                connection.sendall(data[start : start + 20_000])
+                got += received(connection, 20_000)
+        if got == data:
+            whole.append(number)
+        elif not data.startswith(got):
+            wrong.append(f"{number}: {len(got)}")
+
+    def kill(upstream: Upstream) -> None:
+        for connection in list(upstream.connections):
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        upstream.close()
 
     addresses = ",".join(each.address for each in upstreams)
     with running(f":0=tcp://{addresses}") as ambassador, contextlib.ExitStack() as stack:
+        for upstream in upstreams:
+            stack.callback(upstream.close)
         threads = [threading.Thread(target=client, args=(number,)) for number in range(60)]
         for number, thread in enumerate(threads):
             thread.start()
             if number in (20, 40):
-                for connection in list(upstreams[number // 20].connections):
-                    with contextlib.suppress(OSError):
-                        reset(connection)
-                upstreams[number // 20].close()
+                kill(upstreams[number // 20])
         for thread in threads:
             thread.join()
-        for upstream in upstreams:
-            stack.callback(upstream.close)
     assert not wrong
     assert len(whole) >= 20
 
@@ -363,12 +365,15 @@ def test_another_upstream_is_tried_when_one_does_not_accept(ended, echo):
 
 
 def test_upstreams_take_turns():
-    with Upstream(naming(b"a")) as a, Upstream(naming(b"b")) as b:
-        with running(f":0=tcp://{a.address},{b.address}") as ambassador:
-            names = b""
-            for _ in range(6):
-                with ambassador.connect() as client:
-                    names += exchange(client, b"")
+    names = b""
+    with (
+        Upstream(naming(b"a")) as a,
+        Upstream(naming(b"b")) as b,
+        running(f":0=tcp://{a.address},{b.address}") as ambassador,
+    ):
+        for _ in range(6):
+            with ambassador.connect() as client:
+                names += exchange(client, b"")
     assert sorted(names) == sorted(b"aaabbb")
     assert names[:2] in (b"ab", b"ba")
 
@@ -438,10 +443,13 @@ def test_one_address_gets_no_more_connections_than_it_may_have(tmp_path):
 def test_the_circuit_breaker_refuses_what_would_only_pile_up(tmp_path, ended, unanswering):
     path = tmp_path / "a.sock"
     silent = {"listen": str(path), "upstreams": [{"address": unanswering}], "max_pending": 1, "retries": 0}
-    with running(configured(tmp_path / "c.json", silent), ended.flag) as ambassador:
-        with ambassador.connect(str(path)) as _pending, ambassador.connect(str(path)) as refused:
-            assert refused.recv(1) == b""
-            assert [each["reason"] for each in ended.of(ambassador)] == ["refused_full"]
+    with (
+        running(configured(tmp_path / "c.json", silent), ended.flag) as ambassador,
+        ambassador.connect(str(path)) as _pending,
+        ambassador.connect(str(path)) as refused,
+    ):
+        assert refused.recv(1) == b""
+        assert [each["reason"] for each in ended.of(ambassador)] == ["refused_full"]
 
 
 def test_no_descriptor_left_is_waited_for(echo):
