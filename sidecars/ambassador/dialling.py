@@ -83,10 +83,14 @@ class Tally:
 
     def failed(self, plane: Plane, upstream: Upstream, endpoint: Endpoint, failed: Failed) -> None:
         """One could not be made."""
-        label = upstream.name or upstream.address, failed.reason
-        self._failures[label] = self._failures.get(label, 0) + 1
+        self.lost(upstream, failed.reason)
         self._failed.add(endpoint.key)
         plane.tell(Outcome(self._route, endpoint.key, False, failed.reason, failed.detail))
+
+    def lost(self, upstream: Upstream, reason: str) -> None:
+        """One has failed that had been made; whoever has it tells of it."""
+        label = upstream.name or upstream.address, reason
+        self._failures[label] = self._failures.get(label, 0) + 1
 
     def counted(self) -> Counted:
         """What it comes to."""

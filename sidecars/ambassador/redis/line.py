@@ -90,7 +90,6 @@ class Line(Link):
     def check(self, now: float, timeout: float, stall: float) -> None:
         """Fail when a reply takes too long."""
         if self.queue and now > self.queue[0].due and not self.paused:
-            self.shard.server_timedout += 1
             self.fail("timeout", "Connection timed out")
 
     def received(self, data: bytes) -> None:
@@ -163,7 +162,6 @@ class Line(Link):
     def _ended(self) -> None:
         if self.owner is None:
             # A server that closes what is idle has not failed.
-            self.shard.server_eof += 1
             self.close()
         else:
             super()._ended()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sidecars.ambassador.dialling import Dial, Dialled, Failed, dial
 from sidecars.ambassador.loop import GONE, HALF_CLOSED, WRITE
 from sidecars.ambassador.redis.reading import Malformed, encoded, follow
+from sidecars.core.errors import WrongSettings
 
 if TYPE_CHECKING:
     from sidecars.ambassador.plan import Endpoint
@@ -164,13 +165,17 @@ class Link:
         self._recv, self._send = self.sock.recv, self.sock.send
         self.sharding.loop.hand_over(self.fd, self.happened)
         self._greet()
-        if outcome.events or not self._sharp:
+        if self.sock is not None and (outcome.events or not self._sharp):
             self.happened(outcome.events)
         self.sharding.settle()
 
     def _greet(self) -> None:
         """Log in and choose protocol and database, before anything else: it must not run as somebody else."""
-        words = self.shard.greeting(self.protocol)
+        try:
+            words = self.shard.greeting(self.protocol)
+        except WrongSettings as error:
+            self.fail("error", str(error), told=True)
+            return
         if not words:
             self._stand()
             return
@@ -269,6 +274,7 @@ class Link:
             self.fail("reset", error.strerror or "Connection reset by peer")
             return
         self.sent += count
+        self.shard.request_bytes += count
         if count < len(data):
             self.rest = memoryview(data)[count:]
 
@@ -283,6 +289,7 @@ class Link:
                 return
             if counted:
                 self.sent += count
+                self.shard.request_bytes += count
             if count < len(self.rest):
                 self.rest = self.rest[count:]
                 continue

@@ -70,6 +70,7 @@ class Session:
     held     bytes of replies that cannot be written before an earlier one has come
     easy     nothing is known that would forbid to write to it at once
     over     it has more replies to take than it should: connections that bring more are paused, see `pausing`
+    quiet    how many bytes had passed when it was looked at last, and since when they are so many
     awaiting it goes on when nothing is waiting any more
     taker    whom it is handed to
     """
@@ -77,7 +78,7 @@ class Session:
     __slots__ = (
         "_backlog", "_closing", "_kept", "_recv", "_rest", "_scan", "_send", "_sharp", "_size",
         "_stopped", "_upload", "awaiting", "connection", "dirty", "easy", "fast", "held", "lanes", "out", "over",
-        "pausing", "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
+        "pausing", "quiet", "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
     )  # fmt: skip
 
     def __init__(self, sharding: Sharding, connection: Connection, turn: int, state: State) -> None:
@@ -97,6 +98,7 @@ class Session:
         self.awaiting = False
         self.taker: Taker | None = None
         self.received_bytes = self.sent_bytes = 0
+        self.quiet = (0, sharding.clock.now)
         self._kept: bytearray | None = None
         self._scan: Scan | None = None
         self._rest: memoryview | None = None
@@ -234,7 +236,6 @@ class Session:
 
     def _ended(self) -> None:
         """Let a client that sends no more have its replies."""
-        self.sharding.client_eof += 1
         if self.taker is not None and not (self.taker.ends and self.waiting):
             self.close("client")
         else:
@@ -337,7 +338,6 @@ class Session:
 
     def _refuse(self, error: str) -> None:
         """Say what is wrong with what the client has sent, and let it go."""
-        self.sharding.client_err += 1
         self._kept = self._scan = None
         self.answer(b"-ERR Protocol error: %b\r\n" % error.encode())
         self.finish()
@@ -412,6 +412,18 @@ class Session:
 
     def _refused(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         raise WrongArguments(f"ERR {command.reason}")
+
+    def check(self, now: float, idle: float, oldest: float) -> None:
+        """Close it when it has been idle for too long, or is too old and waits for nothing."""
+        passed = self.received_bytes + self.sent_bytes
+        if passed != self.quiet[0]:
+            self.quiet = passed, now
+        if self.waiting or self.taker is not None:
+            return
+        if now - self.quiet[1] > idle:
+            self.close("idle")
+        elif now - self.connection.since > oldest and self._kept is None:
+            self.close("max_age")
 
     # Replies.
 

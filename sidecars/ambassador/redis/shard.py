@@ -137,6 +137,8 @@ class Lane(Link):
         if self.endpoint is None and self.queue:
             self.open()
         self.full = self.queued - self.sent > _FULL or len(self.queue) > _MOST
+        if self.stalled and not self.full:
+            self._less()
 
     def drained(self) -> None:
         """Let clients go on."""
@@ -310,7 +312,6 @@ class Lane(Link):
         session.pausing.add(self)
 
     def _ended(self) -> None:
-        self.shard.server_eof += 1
         if self.queue:
             super()._ended()
         else:
@@ -319,10 +320,6 @@ class Lane(Link):
 
     def failed(self, reason: str, detail: str) -> None:
         """Answer with an error what was written, for nobody knows whether it was done; the rest goes out anew."""
-        if reason == "timeout":
-            self.shard.server_timedout += 1
-        else:
-            self.shard.server_err += 1
         again = self.stood and reason != "timeout" and not self.retired
         error = failure(reason, detail)
         queue, self.queue = self.queue, deque()
@@ -368,7 +365,9 @@ class Lane(Link):
         if self.queue:
             slot = self.queue[0]
             since = max(slot.since, self.heard) if self._missing else slot.since
-            if now - since > timeout:
+            if self.endpoint is None and now - since > self.sharding.dial_timeout:
+                self.fail("unreachable", "Host is down")
+            elif now - since > timeout:
                 self.fail("timeout", "Connection timed out")
 
     def replaced(self) -> None:
@@ -407,14 +406,23 @@ class Shard:
         self.uploads: list[Upload] = []  # those that have nothing to do
         self.spare: dict[int, list[Line]] = {}  # by protocol, likewise
         self.requests = self.responses = self.response_bytes = 0
-        self.gone_request_bytes = 0
-        self.server_eof = self.server_err = self.server_timedout = 0
-        self.ejected_at = 0  # microseconds since the epoch
+        self.request_bytes = 0
+        self.homeless = 0.0  # since when its name has no address
 
     @property
     def name(self) -> str:
         """What it is called in metrics."""
         return self.upstream.name or self.upstream.address
+
+    @property
+    def connections(self) -> int:
+        """How many stand."""
+        return sum(link.sock is not None for link in self.links)
+
+    @property
+    def outstanding(self) -> int:
+        """How many commands have no reply yet."""
+        return sum(slot.left for lane in self.lanes.values() for slot in lane.queue)
 
     def lane(self, protocol: int, turn: int) -> Lane:
         """Give one of its connections."""
@@ -464,8 +472,9 @@ class Shard:
             link.fail("reset", "Connection reset by peer", told=True)
 
     def tell(self, endpoint: Endpoint, reason: str, detail: str) -> None:
-        """Tell of a failure."""
+        """Count a failure, and tell of it."""
         self.failing = True
+        self.sharding.plane.tally(self.sharding.route.id).lost(self.upstream, reason)
         self.sharding.plane.tell(Outcome(self.sharding.route.id, endpoint.key, False, reason, detail))
 
     def recovered(self, endpoint: Endpoint | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from sidecars.ambassador.connection import Connection, Reason, written
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from sidecars.ambassador.loop import Deadline
     from sidecars.ambassador.plane import Plane
 
-_MOST_PLACES = 100_000  # keys whose shard is remembered
+_MOST_PLACES = 65_536  # keys whose shard is remembered
+_MOST_ROWS = 200  # of /status
 _MOST_NAMES = 4096  # ways to write the names of commands
 _BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
 _MOST_HELD = 16 * 1024 * 1024  # of one
@@ -32,6 +34,16 @@ _KINDS_OF_ERRORS = frozenset((
     "NOSCRIPT", "EXECABORT", "CROSSSLOT", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS", "BUSYGROUP", "NOGROUP",
     "NOPROTO", "BUSYKEY", "UNKILLABLE", "TRYAGAIN", "INPROG",
 ))  # fmt: skip
+
+
+_OF_SHARD = {
+    "upstream_connections": "connections",
+    "redis_upstream_requests_total": "requests",
+    "redis_upstream_responses_total": "responses",
+    "redis_upstream_request_bytes_total": "request_bytes",
+    "redis_upstream_response_bytes_total": "response_bytes",
+    "redis_upstream_queue": "outstanding",
+}
 
 
 class Flushed(Protocol):
@@ -70,7 +82,7 @@ class Sharding:
         self.tallies: dict[bytes, Tally] = {}
         self.own = Tally("local")
         self.unsent = 0
-        self.fragments = self.client_eof = self.client_err = self.forward_error = self.server_ejects = 0
+        self.fragments = 0
         self.errors: dict[str, int] = {}
         self._tallies: dict[str, Tally] = {}
         self._lanes: dict[tuple[int, int], list[Lane]] = {}
@@ -79,7 +91,7 @@ class Sharding:
         self._settling = False
         self._accepted = 0
         self._sweep: Deadline | None = None
-        self._draining = False
+        self._looked = 0.0
         self.received_bytes = self.sent_bytes = 0
         self.route = route
         self.update(route)
@@ -95,43 +107,65 @@ class Sharding:
         self.timeout = self.settings.timeout or _FOREVER
         self.dial_timeout = min(listener.connect_timeout, self.timeout)
         self.most = self.settings.max_request
+        self._place_shards()
+        self._make_ring()
+        for (protocol, turn), lanes in self._lanes.items():
+            lanes[:] = [shard.lane(protocol, turn) for shard in self.shards]
+        for session in list(self.sessions.values()):
+            if session.taker is not None:
+                session.taker.moved()
+        self._connect()
+        self.settle()
+
+    def _place_shards(self) -> None:
+        upstreams = self.route.listener.upstreams
         before = {shard.upstream: shard for shard in self.shards}
-        self.shards = [before.pop(each) if each in before else Shard(self, each) for each in listener.upstreams]
-        endpoints = {endpoint.upstream: endpoint for endpoint in route.endpoints}
+        self.shards = [before.pop(each) if each in before else Shard(self, each) for each in upstreams]
+        endpoints = {endpoint.upstream: endpoint for endpoint in self.route.endpoints}
         for index, shard in enumerate(self.shards):
             self._point(shard, endpoints.get(index))
         self._leaving = [shard for shard in [*self._leaving, *before.values()] if shard.leave()]
-        live = [shard.endpoint is None or shard.endpoint.state == "up" for shard in self.shards]
-        reroute = self.settings.on_failure == "reroute"
+
+    def _make_ring(self) -> None:
+        settings = self.settings
+        live = [self._live(shard) for shard in self.shards]
         for shard, alive in zip(self.shards, live, strict=True):
             shard.refusing = None if alive else _HOST_IS_DOWN
-        nodes = [Node(node_name(upstream), upstream.weight) for upstream in listener.upstreams]
-        if not reroute or not any(live):
+        nodes = [Node(node_name(shard.upstream), shard.upstream.weight) for shard in self.shards]
+        if settings.on_failure == "fail" or not any(live):
             live = [True] * len(live)
-        self.ring = Ring(
-            nodes, self.settings.hash, self.settings.distribution, (self.settings.hash_tag or "").encode() or None, live
-        )
+        tag = settings.hash_tag.encode() if settings.hash_tag else None
+        self.ring = Ring(nodes, settings.hash, settings.distribution, tag, live)
         self.places.clear()
-        for (protocol, turn), lanes in self._lanes.items():
-            lanes[:] = [shard.lane(protocol, turn) for shard in self.shards]
-        if self.settings.preconnect:
-            self._preconnect()
-        self.settle()
 
     def _point(self, shard: Shard, endpoint: Endpoint | None) -> None:
         before, shard.endpoint = shard.endpoint, endpoint
-        if endpoint is not None and endpoint.state != "up" and (before is None or before.state == "up"):
-            shard.ejected_at = int(time.time() * 1e6)
-            self.server_ejects += 1
+        if endpoint is None and (before is not None or not shard.homeless):
+            shard.homeless = time.monotonic()
+            # A name that is not found yet has a moment to be: nothing is sent elsewhere that belongs there.
+            self.loop.later(self.dial_timeout, self._homeless)
         if endpoint is not None and (endpoint.close or endpoint.state == "disabled"):
             shard.cut()
         elif before is not None and (endpoint is None or endpoint.address != before.address):
             shard.leave()
 
-    def _preconnect(self) -> None:
-        for turn in range(self.settings.connections):
-            for lane in self.lanes(2, turn):
-                if lane.shard.refusing is None:
+    def _live(self, shard: Shard) -> bool:
+        if shard.endpoint is not None:
+            return shard.endpoint.state == "up"
+        return time.monotonic() - shard.homeless < self.dial_timeout
+
+    def _homeless(self) -> None:
+        if any(shard.endpoint is None for shard in self.shards):
+            self.update(self.route)
+
+    def _connect(self) -> None:
+        """Connect to the shards that have become reachable: where commands wait for it, or as the settings say."""
+        for shard in self.shards:
+            for turn in range(self.settings.connections if self.settings.preconnect else 0):
+                shard.lane(2, turn)
+            for (protocol, _), lane in shard.lanes.items():
+                early = self.settings.preconnect and protocol == 2 and shard.refusing is None
+                if lane.queue or early:
                     lane.open()
 
     def accepted(self, connection: Connection) -> None:
@@ -145,8 +179,7 @@ class Sharding:
         self.settle()
 
     def drain(self) -> None:
-        """Begin nothing that need not be."""
-        self._draining = True
+        """Begin nothing that need not be: clients are served on."""
 
     def close(self) -> None:
         """End everything, at once."""
@@ -164,11 +197,35 @@ class Sharding:
 
     def counted(self) -> Counted:
         """What it has counted."""
-        return {}
+        route = self.route.id
+        label = (route,)
+        open_ones = self.sessions.values()
+        counted: Counted = {
+            "received_bytes_total": {label: self.received_bytes + sum(each.received_bytes for each in open_ones)},
+            "sent_bytes_total": {label: self.sent_bytes + sum(each.sent_bytes for each in open_ones)},
+            "redis_command_seconds": {
+                (route, tally.name): [*map(float, tally.counts), tally.seconds] for tally in self._tallies.values()
+            },
+            "redis_errors_total": {(route, kind): count for kind, count in self.errors.items()},
+            "redis_fragments_total": {label: self.fragments},
+        }
+        for name, attribute in _OF_SHARD.items():
+            counted[name] = {(route, shard.name): getattr(shard, attribute) for shard in self.shards}
+        return counted
 
     def shown(self) -> list[dict[str, object]]:
         """Rows for /status."""
-        return []
+        now = self.clock.now
+        return [
+            {
+                "listener": self.route.id,
+                "client": written(session.connection.peer),
+                "upstream": None,
+                "age_seconds": round(now - session.connection.since, 3),
+                "bytes": session.received_bytes + session.sent_bytes,
+            }
+            for session in islice(self.sessions.values(), _MOST_ROWS)
+        ]
 
     # What clients and shards call.
 
@@ -253,6 +310,12 @@ class Sharding:
         stall = min(_STALL, self.timeout / 2)
         for link in self._links():
             link.check(now, self.timeout, stall)
+        listener = self.route.listener
+        idle, oldest = listener.idle_timeout or _FOREVER, listener.max_age or _FOREVER
+        if now - self._looked > min(idle, oldest) / 16:
+            self._looked = now
+            for session in list(self.sessions.values()):
+                session.check(now, idle, oldest)
         self.settle()
 
     def _links(self) -> Iterable[Link]:
@@ -268,4 +331,6 @@ class Sharding:
 
     def left(self, session: Session, reason: Reason) -> None:
         """Count a client that has gone."""
+        self.received_bytes += session.received_bytes
+        self.sent_bytes += session.sent_bytes
         session.connection.ended(reason, received=session.received_bytes, sent=session.sent_bytes)

@@ -143,6 +143,9 @@ class Upload(Link):
         """Take no commands: there are none before it is over."""
         return False
 
+    def moved(self) -> None:
+        """Go on: what has begun is not sent again."""
+
     def lost(self) -> None:
         """Let go: half a command is of no use."""
         self._session = None
