@@ -70,7 +70,7 @@ async def dial(host: str, port: int, patience: float) -> socket.socket:
             text = f"no answer from {address}; a firewall or NetworkPolicy drops it, or no such host"
             failures.append(Result("filtered", text))
         except OSError as error:
-            failures.append(explained(error, f" by {address}"))
+            failures.append(explained(error, str(address)))
     worst = _telling(failures)
     what, _, advice = worst.text.partition("; ")
     others = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""

@@ -49,7 +49,7 @@ def turned(result: Result) -> Result:
     if result.state == "ok":
         return Result("not-ready", f"is still so: {result.text}", result.again)
     if result.state in _ABSENT:
-        return Result("ok", f"is not so: {result.text}")
+        return Result("ok", f"is not so: {result.text.partition('; ')[0]}")
     return result
 
 

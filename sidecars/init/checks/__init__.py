@@ -121,7 +121,7 @@ _UNREACHABLE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.EPER
 
 
 def explained(error: OSError | EOFError, where: str = "") -> Result:
-    """Say why a connection failed; `where` is the other end's address, in words: " by 10.0.0.1:80"."""
+    """Say why a connection failed; `where` is the other end's address, where it is known: 10.0.0.1:80."""
     import ssl  # asyncio has imported it already
 
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -130,15 +130,14 @@ def explained(error: OSError | EOFError, where: str = "") -> Result:
         return Result("tls", f"TLS fails: {reason(error)}; does it speak TLS there, and take our certificate?")
     code, words = getattr(error, "errno", None), getattr(error, "strerror", None)
     if code == errno.ECONNREFUSED:
-        return Result("refused", f"refused{where}; nothing listens there, or the Service has no ready pod")
+        by = f" by {where}" if where else ""
+        return Result("refused", f"refused{by}; nothing listens there, or the Service has no ready pod")
     if code in _UNREACHABLE:
-        return Result(
-            "filtered",
-            f"cannot be reached ({words or 'no answer'}{where}); a firewall or NetworkPolicy, or no such host",
-        )
+        why = f"{where or 'it'} cannot be reached ({words or 'no answer'})"
+        return Result("filtered", f"{why}; a firewall or NetworkPolicy is in the way, or there is no such host")
     if isinstance(error, (ConnectionError, EOFError, ssl.SSLEOFError)):
-        return Result("reset", f"accepted, then broken off{where}; does it listen already, and speak this protocol?")
-    return Result("error", f"cannot look: {words or error}{where}")
+        return Result("reset", "accepted, then broken off; does it listen already, and speak this protocol?")
+    return Result("error", f"cannot reach {where or 'it'}: {words or error}")
 
 
 def reason(error: Exception) -> str:

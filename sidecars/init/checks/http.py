@@ -59,7 +59,13 @@ async def check(target: Target, patience: float) -> Result:
     headers = _headers(target)
     place = target
     for _ in range(_MOST_HOPS + 1):
-        answer = await _ask(place, headers, patience)
+        try:
+            answer = await _ask(place, headers, patience)
+        except Unmet as unmet:
+            if place is target or unmet.result.state != "impossible":
+                raise
+            # Where a server sends us is not what was asked for: it may send us elsewhere tomorrow.
+            raise Unmet("not-ready", f"leads to {place.host}: {unmet}") from None
         if answer.status not in _REDIRECTS or not target.flag("follow") or not answer.location:
             return _judged(target, answer)
         place = _onward(place, answer)

@@ -121,6 +121,8 @@ def test_a_redirect_is_followed_on_request_without_the_credentials() -> None:
         ("http://[::1", "which is no URL"),
         ("http://x:99999/", "which is no URL"),
         ("/a\x01b", "which is no URL"),
+        ("http://a..b/", "the name a..b can never exist"),
+        ("http://a.invalid/", "the name a.invalid can never exist"),
     ],
 )
 def test_a_hostile_redirect_is_not_followed(location: str, words: str) -> None:
