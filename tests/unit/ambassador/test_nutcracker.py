@@ -108,7 +108,7 @@ def test_a_server_that_became_the_name_of_another_is_warned_of(tmp_path: Path) -
     assert "of which b:6379:1 is the name and no server" in notice
 
 
-# Each but the last three is refused by nutcracker 0.5.0 too: see tests/servers/test_nutcracker.py.
+# Each but the last five is refused by nutcracker 0.5.0 too: see tests/servers/test_nutcracker.py.
 REFUSED = [
     ("", "holds no pool"),
     ("alpha: 1\n", "the pool alpha in {file} has no keys"),
