@@ -86,7 +86,7 @@ one r 0 0 0 script | eval_ro/-3 evalsha_ro/-3 fcall_ro/-3
 fan r 1 -1 1 - | exists/-2 mget/-2 touch/-2
 fan w 1 -1 1 - | del/-2 unlink/-2
 fan w 1 -1 2 - | mset/-3
-every r 0 0 0 - | dbsize/1 keys/2 randomkey/1
+every r 0 0 0 - | dbsize/1 keys/2 randomkey/1 scan/-2
 every w 0 0 0 - | flushdb/-1
 every - 0 0 0 - | function/-2 pubsub/-2 script/-2
 local - 0 0 0 - | auth/-2 client/-2 command/-1 config/-2 echo/2 hello/-1 info/-1 ping/-1 quit/-1 reset/1 select/2 time/1
@@ -129,7 +129,6 @@ _REFUSED = {
     "the shards are no Redis Cluster": "asking/1 cluster/-2 readonly/1 readwrite/1",
     "writes of many clients share a connection, so that there is no telling whose to wait for": "wait/3 waitaof/4",
     "it would empty databases that are not yours: FLUSHDB empties this one, on every shard": "flushall/-1",
-    "keys are on several shards: scan each shard itself, or ask for KEYS": "scan/-2",
     "it asks for keys by what they hold, and they are on several shards: ask each shard itself": "ts.mget/-3"
     " ts.mrange/-4 ts.mrevrange/-4 ts.queryindex/-2 ft.search/-3 ft.aggregate/-3 ft.create/-4 ft.info/2 ft._list/1",
 }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.redis.commands import Command
+from sidecars.ambassador.redis.commands import Command, WrongArguments, number
 from sidecars.ambassador.redis.reading import REPLIES, REPLY, Malformed, encoded, follow
 from sidecars.ambassador.redis.shard import FULL, Slot
+from sidecars.ambassador.redis.writing import array, bulk
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session
     from sidecars.ambassador.redis.shard import Lane, Tally
+
+_SCANNED = 1024  # a cursor of a client: that of the shard, times this, and which shard it is
 
 Merge = Callable[[list[bytes], list[list[int]]], bytes]
 # From the replies of the shards, none of them an error, and for each shard the places its keys have in the command.
@@ -94,14 +98,34 @@ def fan(session: Session, command: Command, keys: list[bytes], arguments: list[b
     _send(session, tally, lanes, messages, list(parts.values()), _MERGES[command.name])
 
 
-def everywhere(session: Session, command: Command, frame: bytes) -> None:
+def everywhere(session: Session, command: Command, arguments: list[bytes], frame: bytes) -> None:
     """Send a command that has no key to each shard."""
     lanes = session.lanes
     tally = session.sharding.tally(command.name)
     if len(lanes) == 1:
         lanes[0].put(session, tally, 1, frame)
         return
-    _send(session, tally, lanes, [frame] * len(lanes), [[]] * len(lanes), _MERGES.get(command.name, _first))
+    if command.name == b"SCAN":
+        _scan(session, arguments, tally)
+        return
+    name = b" ".join([command.name, *arguments[:1]]).upper() if command.arity == -2 else command.name
+    _send(session, tally, lanes, [frame] * len(lanes), [[]] * len(lanes), _MERGES.get(name, _first))
+
+
+def _scan(session: Session, arguments: list[bytes], tally: Tally) -> None:
+    """Scan one shard after the other: the cursor says at which of them it is."""
+    cursor, index = divmod(number(arguments[0]), _SCANNED)
+    if cursor < 0 or index >= len(session.lanes):
+        raise WrongArguments("ERR invalid cursor")
+    last = index + 1 == len(session.lanes)
+
+    def merge(replies: list[bytes], places: list[list[int]]) -> bytes:
+        word, keys = elements(replies[0])
+        after = int(word.split(b"\r\n")[1])
+        after = after * _SCANNED + index if after else 0 if last else index + 1
+        return array([bulk(b"%d" % after), keys])
+
+    _send(session, tally, [session.lanes[index]], [encoded([b"SCAN", b"%d" % cursor, *arguments[1:]])], [[]], merge)
 
 
 def _send(
@@ -136,14 +160,36 @@ def _in_order(replies: list[bytes], places: list[list[int]]) -> bytes:
 
 
 def _together(replies: list[bytes], places: list[list[int]]) -> bytes:
-    """Put lists one behind the other."""
-    values = [value for reply in replies for value in elements(reply)]
+    """Put lists one behind the other; what is in several is there once."""
+    values = dict.fromkeys(value for reply in replies for value in elements(reply))
     return b"*%d\r\n" % len(values) + b"".join(values)
 
 
+def _least(replies: list[bytes], places: list[list[int]]) -> bytes:
+    """Give the least of the numbers at each place: a script that is not everywhere is not there."""
+    values = [min(each, key=_number) for each in zip(*map(elements, replies), strict=True)]
+    return b"*%d\r\n" % len(values) + b"".join(values)
+
+
+def _most(replies: list[bytes], places: list[list[int]]) -> bytes:
+    """Give the largest number: each pattern is on every shard."""
+    return max(replies, key=_number)
+
+
+def _sums(replies: list[bytes], places: list[list[int]]) -> bytes:
+    """Add the numbers up that follow the names, which are the same from everywhere."""
+    columns = list(zip(*map(elements, replies), strict=True))
+    values = [b":%d\r\n" % sum(map(_number, each)) if at % 2 else each[0] for at, each in enumerate(columns)]
+    return b"*%d\r\n" % len(values) + b"".join(values)
+
+
+def _number(reply: bytes) -> int:
+    return int(reply[1:-2])
+
+
 def _any(replies: list[bytes], places: list[list[int]]) -> bytes:
-    """Give the first that is not null."""
-    return next((reply for reply in replies if reply not in (b"$-1\r\n", b"_\r\n")), replies[0])
+    """Give one that is not null."""
+    return random.choice([reply for reply in replies if reply not in (b"$-1\r\n", b"_\r\n")] or replies)  # noqa: S311
 
 
 def elements(reply: bytes) -> list[bytes]:
@@ -182,4 +228,10 @@ _MERGES: dict[bytes, Merge] = {
     b"KEYS": _together,
     b"RANDOMKEY": _any,
     b"FLUSHDB": _first,
+    b"SCRIPT EXISTS": _least,
+    b"PUBSUB CHANNELS": _together,
+    b"PUBSUB SHARDCHANNELS": _together,
+    b"PUBSUB NUMSUB": _sums,
+    b"PUBSUB SHARDNUMSUB": _sums,
+    b"PUBSUB NUMPAT": _most,
 }
