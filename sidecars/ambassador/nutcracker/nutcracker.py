@@ -40,6 +40,10 @@ class Nutcracker(Ambassador):
             loop.add_signal_handler(number, partial(log.debug, "signal ignored", signal=number.name))
         await super().run(life)
 
+    def undelivered(self) -> str | None:
+        """Say nothing of connections that were cut by who has not asked for a drain: twemproxy cuts them all."""
+        return super().undelivered() if self._settings.grace else None
+
     def _turn(self, by: int) -> None:
         self._verbose = min(max(self._verbose + by, LEAST_VERBOSE), MOST_VERBOSE)
         logging.set_level("info")
