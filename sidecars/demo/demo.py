@@ -14,89 +14,15 @@ import sys
 import tempfile
 from asyncio.subprocess import Process
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.service import Lifecycle
 from sidecars.demo import objects
-from sidecars.demo.host import serves
-from sidecars.demo.repository import NAME
+from sidecars.demo.programs import PORTS, Program, chosen, installed
 from sidecars.demo.settings import Settings
 
 _LOOK = 0.05  # seconds between two looks
 
-
-@dataclass(frozen=True)
-class Program:
-    """A program of the demo: `python -m` and these words.
-
-    In them {logs}, {state}, {site} and {rate} are filled in, and each port of PORTS by its name. Of one that serves the
-    others the output is for nobody, and it ends last. One that waits for a port starts when something listens there.
-    One that needs git is left out where that is not installed.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    serves: bool = False
-    waits_for: str | None = None
-    needs_git: bool = False
-
-
-# What listens, and where; another port is chosen where one is taken.
-PORTS = {"page": 3080, "tailer": 9101, "adapter": 9102, "shipper": 9103, "syncer": 9104, "git": 9418, "s3": 9000}
-# In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
-PROGRAMS = (
-    # It says on stderr what it was asked for, each time. s3-shipper's drain waits for it, so that it must be there.
-    Program("S3 server", ("moto.server", "-H", "127.0.0.1", "-p", "{s3}"), serves=True),
-    Program("application", ("sidecars.demo", "app", "--dir", "{logs}", "--rate", "{rate}", "--log-level", "warning")),
-    Program(
-        "log-tailer",
-        (
-            *("sidecars.tailer", "{logs}/*.log", "--label", "name", "--state-dir", "{state}/tailer"),
-            # The application has ended before it: there is nothing to wait for, and a person waits.
-            *("--admin", "127.0.0.1:{tailer}", "--log-level", "warning", "--quiet", "0.1s"),
-        ),
-    ),
-    Program(
-        "log-adapter",
-        (
-            # The lines are on this terminal already, as log-tailer shows them.
-            *("sidecars.adapter", "{logs}/*.log", "--output", "off", "--state-dir", "off", "--quiet", "0.1s"),
-            *("--listen", "127.0.0.1:{page}", "--admin", "127.0.0.1:{adapter}", "--log-level", "warning"),
-        ),
-    ),
-    Program(
-        "s3-shipper",
-        (
-            *("sidecars.shipper", "{logs}/*.log", "--state-dir", "{state}/shipper", "--slice", "5s"),
-            *(
-                "--endpoint",
-                "http://127.0.0.1:{s3}",
-                "--bucket",
-                objects.BUCKET,
-                "--prefix",
-                "demo/",
-                "--create-bucket",
-            ),
-            *("--admin", "127.0.0.1:{shipper}", "--log-level", "warning", "--quiet", "0.1s"),
-        ),
-    ),
-    Program(
-        "git host",
-        ("sidecars.demo", "git", "--dir", "{state}/git", "--listen", "127.0.0.1:{git}"),
-        serves=True,
-        needs_git=True,
-    ),
-    Program(
-        "git-syncer",
-        (
-            *("sidecars.syncer", "--repo", f"http://127.0.0.1:{{git}}/{NAME}", "--root", "{site}", "--link", "current"),
-            *("--period", "1s", "--max-failures", "-1", "--admin", "127.0.0.1:{syncer}", "--log-level", "warning"),
-        ),
-        waits_for="git",
-        needs_git=True,
-    ),
-)
 
 _GREETING = """\
 An application writes logs and rotates them. log-adapter makes a page of them, log-tailer one stream, and s3-shipper
@@ -113,6 +39,7 @@ objects in a bucket.
   the objects       {sidecars} demo objects --endpoint http://127.0.0.1:{s3}
                     one every five seconds; with a key at its end it prints that object: pipe it through zcat
 {git_lines}
+{redis_lines}
   the logs          {logs}
   what happens      every few seconds a log is rotated: renamed, or copied and emptied. backup.log comes later
   try this          echo hello >> {logs}/mine.log
@@ -126,6 +53,12 @@ _GIT_LINES = """\
                     a commit every three seconds, published by git-syncer; its page, with the revisions, is at
                     http://127.0.0.1:{syncer}/{syncer_remark}"""
 _NO_GIT = "  a site from git   left out: git-syncer needs git with its http-backend, and this machine has none"
+_REDIS_LINES = """\
+  Redis, sharded    redis-cli -p {redis} set tea green{redis_remark}
+                    by ambassador, over two servers: http://127.0.0.1:{ambassador}/{ambassador_remark}"""
+_NO_REDIS = """\
+  a local port      http://127.0.0.1:{redis}/ is the first page too, by way of ambassador. Where redis-server is
+                    installed, it shards over two of them: http://127.0.0.1:{ambassador}/{ambassador_remark}"""
 
 
 class Demo:
@@ -174,9 +107,9 @@ class Demo:
         ports: dict[str, int] = {}
         for name, port in PORTS.items():
             ports[name] = free_port(port, ports.values())
-        git = await asyncio.to_thread(serves)
-        greet(ports, folders, git)
-        programs = [program for program in PROGRAMS if git or not program.needs_git]
+        there = await asyncio.to_thread(installed)
+        greet(ports, folders, there)
+        programs = chosen(there)
         async with asyncio.TaskGroup() as group:
             for program in programs:
                 if program.waits_for:
@@ -191,8 +124,11 @@ class Demo:
                 await asyncio.wait_for(life.drain.wait(), self._seconds)
             life.ask_drain("the time is over")
             for child in self._in_order(programs):
-                # Without a reader there is nothing to finish, and the tailer would only say that it cannot.
-                await (_kill(child) if _reader_gone() else _end(child))
+                if _reader_gone():
+                    # There is nothing to finish, and the tailer would only say that it cannot.
+                    await asyncio.gather(*map(_kill, self._children.values()))
+                    break
+                await _end(child)
 
     def _in_order(self, programs: Sequence[Program]) -> list[Process]:
         """The programs in the order in which they end."""
@@ -223,7 +159,7 @@ def free_port(wanted: int, given: Collection[int] = ()) -> int:
     raise SidecarError("no port of 127.0.0.1 is free: end a program that listens, and try again")
 
 
-def greet(ports: dict[str, int], folders: dict[str, str], git: bool) -> None:
+def greet(ports: dict[str, int], folders: dict[str, str], there: Collection[str]) -> None:
     """Say on stderr what to look at. stdout is for the data."""
     remarks = {
         f"{name}_remark": "" if port == PORTS[name] else f"  (port {PORTS[name]} is taken)"
@@ -232,7 +168,11 @@ def greet(ports: dict[str, int], folders: dict[str, str], git: bool) -> None:
     command = os.path.join(os.path.dirname(sys.executable), "sidecars")
     shown = os.path.relpath(command) if os.path.exists(command) else f"{sys.executable} -m sidecars.demo"
     known = {**ports, **remarks, **folders}
-    _say(_GREETING.format(**known, git_lines=(_GIT_LINES if git else _NO_GIT).format(**known), sidecars=shown))
+    lines = {
+        "git_lines": _GIT_LINES if "git" in there else _NO_GIT,
+        "redis_lines": _REDIS_LINES if "redis" in there else _NO_REDIS,
+    }
+    _say(_GREETING.format(**known, **{name: each.format(**known) for name, each in lines.items()}, sidecars=shown))
 
 
 async def _start(program: Program, **values: object) -> Process:
@@ -240,7 +180,7 @@ async def _start(program: Program, **values: object) -> Process:
     output = asyncio.subprocess.DEVNULL if program.serves else None
     # A session of its own: Ctrl-C reaches only the demo, which then ends the programs in their order.
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *words),
+        *(words if program.command else (sys.executable, "-m", *words)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,9 +33,15 @@ def demo(tmp_path: Path) -> Iterator[Process]:
 
 
 def children(demo: Process) -> dict[str, psutil.Process]:
-    """The demo's programs by their modules; its own by their subcommands."""
+    """The demo's programs by their modules; its own by their subcommands, and Redis by its address."""
     found = [(child.cmdline(), child) for child in psutil.Process(demo.popen.pid).children()]
-    return {words[3] if words[2] == "sidecars.demo" else words[2]: child for words, child in found}
+    return {name(words): child for words, child in found}
+
+
+def name(words: list[str]) -> str:
+    if words[0].startswith("redis-server"):  # it shows its address instead of its words, once it has begun
+        return " ".join(words)
+    return words[3] if words[2] == "sidecars.demo" else words[2]
 
 
 def assert_nothing_is_left(tmp_path: Path, programs: dict[str, psutil.Process]) -> None:
@@ -140,12 +147,46 @@ def test_a_site_is_published_from_git_and_follows_its_commits(demo: Process) -> 
     assert re.fullmatch(r"Green tea costs \d\.\d\d", revisions[0]["subject"])
 
 
-def test_without_git_it_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
-    with Process(*DEMO, "--seconds", "2", PATH=str(tmp_path)) as demo:
+def test_redis_is_sharded_by_ambassador(demo: Process) -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("NOT PROVEN HERE: needs redis-server, as CI has it")
+    port = int(demo.wait_for(r"redis-cli -p (\d+) set tea green", "stderr")[1])
+    page = demo.wait_for(r"(?s)by ambassador, over two servers: (http\S+/)", "stderr")[1]
+    listening(f"http://127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"".join(b"SET key%d value\r\n" % number for number in range(100)))
+        answers = b""
+        while len(answers) < 500:
+            answers += client.recv(1000)
+    assert answers == b"+OK\r\n" * 100
+    with urllib.request.urlopen(f"{page}upstreams", timeout=10) as answer:
+        [listener] = json.load(answer)["listeners"]
+    assert [upstream["state"] for upstream in listener["upstreams"]] == ["up", "up"]
+
+
+def test_without_git_and_redis_it_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
+    with Process(*DEMO, PATH=str(tmp_path)) as demo:
         demo.wait_for(r"a site from git +left out", "stderr")
+        page = demo.wait_for(r"a local port +(http\S+/) is the first page", "stderr")[1]
         demo.wait_for("access.log")
+        listening(page)
+        until_there(page)
         assert "sidecars.syncer" not in children(demo)
+        demo.popen.terminate()
         assert demo.end() == 0
+
+
+def until_there(page: str) -> None:
+    """Ask until the page is served: ambassador may listen before log-adapter does."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(page, timeout=10) as answer:
+                assert answer.status == 200
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_lines_go_on_after_every_kind_of_rotation(demo: Process) -> None:
