@@ -26,6 +26,9 @@ Reason = Literal[
 
 Peer = tuple[str, int]
 
+# What socket.socket is made of, without the parts in Python (files, and their count): each connection makes two.
+Socket: type[socket.socket] = socket.SocketType  # type: ignore[assignment]
+
 
 class Connection:
     """A client's connection, as a mode gets it.
@@ -75,12 +78,15 @@ class Connection:
         received: int = 0,
         sent: int = 0,
         upstream: str | None = None,
+        address: str | None = None,
         connect: float | None = None,
         retries: int = 0,
     ) -> None:
         """Count its end, write the access log, and let the next one in.
 
         received, sent  bytes from and to the client
+        upstream        its name
+        address         which address of it was dialled
         connect         how many seconds the upstream took to accept
         """
         self._gate.left(self, reason)
@@ -91,6 +97,7 @@ class Connection:
                     "listener": self.listener,
                     "client": written(self.peer),
                     "upstream": upstream,
+                    "address": address,
                     "duration_seconds": round(self._gate.plane.loop.now - self.since, 6),
                     "received_bytes": received,
                     "sent_bytes": sent,
@@ -110,9 +117,11 @@ def _address(sock: socket.socket | Secured) -> Peer | None:
     return name[:2] if isinstance(name, tuple) else None
 
 
-def written(peer: Peer | None) -> str:
-    """Write an address as people do: 10.0.0.7:5432, [2001:db8::1]:5432, unix."""
+def written(peer: Peer | str | None) -> str:
+    """Write an address as people do: 10.0.0.7:5432, [2001:db8::1]:5432, /run/db.sock, and unix for who has none."""
     if peer is None:
         return "unix"
+    if isinstance(peer, str):
+        return peer
     host, port = peer
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,8 +9,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecars.ambassador.connection import Connection
-from sidecars.ambassador.loop import BOTH, GONE, WRITE, Deadline
+from sidecars.ambassador.connection import Connection, Socket
+from sidecars.ambassador.loop import BOTH, GONE, WRITE, Loop
 from sidecars.ambassador.metrics import BUCKETS
 from sidecars.ambassador.plan import Counted, Endpoint, Outcome
 from sidecars.ambassador.settings import Upstream
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.trust import TlsFailed
 
 _AGAIN = 0.1  # seconds: when descriptors are looked for again, and a full unix socket
+_LOOK = 0.05  # seconds: how late a timeout may be noticed
 _REASONS = {
     errno.ECONNREFUSED: "refused", errno.ENOENT: "refused", errno.ETIMEDOUT: "timeout", errno.ECONNRESET: "reset",
     errno.EPIPE: "reset", errno.ENOTCONN: "reset", errno.EHOSTUNREACH: "unreachable", errno.ENETUNREACH: "unreachable",
@@ -103,11 +104,39 @@ class Tally:
         return counted
 
 
+class Dialling:
+    """The dials of one process that wait for an answer, and how long they may: one timer for all of them."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._until: dict[Dial, float] = {}
+        self._watching = False
+
+    def add(self, dial: Dial, until: float) -> None:
+        """Give it up at that time."""
+        self._until[dial] = until
+        if not self._watching:
+            self._watching = True
+            self._loop.later(_LOOK, self._look)
+
+    def remove(self, dial: Dial) -> None:
+        """It waits no longer."""
+        self._until.pop(dial, None)
+
+    def _look(self) -> None:
+        now = self._loop.now
+        for dial in [dial for dial, until in self._until.items() if until <= now]:
+            dial.late()
+        self._watching = bool(self._until)
+        if self._until:
+            self._loop.later(_LOOK, self._look)
+
+
 class Dial:
     """A connection that is being made; see dial()."""
 
     __slots__ = (
-        "_deadline", "_done", "_endpoint", "_fd", "_handshake", "_plane", "_since", "_sock", "_source", "_tally",
+        "_done", "_endpoint", "_fd", "_handshake", "_plane", "_since", "_sock", "_source", "_tally",
         "_timeout", "_upstream",
     )  # fmt: skip
 
@@ -131,7 +160,6 @@ class Dial:
         self._since = plane.loop.now
         self._sock: socket.socket | None = None
         self._fd = -1
-        self._deadline: Deadline | None = None
         self._handshake: Handshake | None = None
 
     def cancel(self) -> None:
@@ -147,8 +175,7 @@ class Dial:
         except OSError as failure:
             error = failure.errno or errno.EINVAL
         if error == 0 or error == errno.EINPROGRESS:
-            if (error or self._upstream.tls) and self._deadline is None:
-                self._deadline = self._plane.loop.later(self._timeout, self._late)
+            self._plane.dialling.add(self, self._since + self._timeout)
         elif error in EXHAUSTED:
             # Nothing that the upstream is to blame for: there will be room when connections end.
             self._plane.exhausted()
@@ -163,10 +190,10 @@ class Dial:
     def _connect(self) -> int:
         address = self._endpoint.address
         if isinstance(address, str):
-            self._sock = sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self._sock = sock = Socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         else:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            self._sock = sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            self._sock = sock = Socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         error = sock.connect_ex(address)
         if error == 0 or error == errno.EINPROGRESS:
@@ -176,11 +203,11 @@ class Dial:
 
     def _again(self) -> None:
         self._close()
-        if self._deadline is None:
-            self._deadline = self._plane.loop.later(self._timeout, self._late)
+        self._plane.dialling.add(self, self._since + self._timeout)
         self._plane.loop.later(_AGAIN, self._begin)
 
-    def _late(self) -> None:
+    def late(self) -> None:
+        """It has taken too long."""
         self._fail(Failed("timeout", f"not within {self._timeout:g} s"))
 
     def _fail(self, failed: Failed) -> None:
@@ -243,15 +270,13 @@ class Dial:
         done, self._done = self._done, None
         if done is None:
             return
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._plane.dialling.remove(self)
         seconds = self._plane.loop.now - self._since
         self._tally.made(self._plane, self._upstream, self._endpoint, seconds)
         done(Dialled(self._endpoint, sock, self._fd, seconds, events))
 
     def _let_go(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._plane.dialling.remove(self)
         if self._handshake is not None:
             self._handshake.cancel()
             self._handshake = None

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.connection import Connection, Reason
+from sidecars.ambassador.connection import Connection, Reason, Socket
 from sidecars.ambassador.dialling import EXHAUSTED
 from sidecars.ambassador.loop import ACCEPT
 from sidecars.ambassador.plan import Counted, Route
@@ -118,7 +118,7 @@ class Gate:
 
     def _accept(self, listening: socket.socket) -> None:
         """Take those who wait, or a good part of them: the loop calls again while there are more."""
-        accept, kind, now = listening._accept, socket.socket, self.plane.loop.now  # type: ignore[attr-defined]
+        accept, now = listening._accept, self.plane.loop.now  # type: ignore[attr-defined]
         family, wide, accepted = listening.family, self._wide, self.mode.accepted
         for _ in range(_AT_ONCE):
             try:
@@ -133,7 +133,7 @@ class Gate:
                 if error.errno in _PASSING:
                     continue
                 raise
-            sock = kind(family, socket.SOCK_STREAM, 0, fd)
+            sock = Socket(family, socket.SOCK_STREAM, 0, fd)
             sock.setblocking(False)
             peer = (address[0], address[1]) if family != socket.AF_UNIX else None
             connection = Connection(self, sock, fd, peer, now)

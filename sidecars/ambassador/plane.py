@@ -9,7 +9,7 @@ from typing import Protocol
 from sidecars.ambassador.accesslog import AccessLog
 from sidecars.ambassador.admission import Admission, Alone
 from sidecars.ambassador.connection import Connection
-from sidecars.ambassador.dialling import Tally
+from sidecars.ambassador.dialling import Dialling, Tally
 from sidecars.ambassador.gate import Gate
 from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.metrics import added
@@ -67,6 +67,7 @@ class Plane:
         self.tell = tell
         self.access = access
         self.admission = admission or Alone()
+        self.dialling = Dialling(loop)
         self._gates: dict[str, Gate] = {}
         self._leaving: list[Gate] = []  # their routes have gone, their connections have not
         self._tallies: dict[str, Tally] = {}

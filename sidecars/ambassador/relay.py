@@ -147,8 +147,9 @@ class Flow:
         """Read and send; until the source would block, unless the event says that it has no more to say."""
         if self._bulky and self._splice():
             return
-        recv_into, send = self._recv_into, self._send
-        for _ in range(_ROUNDS):
+        recv_into, send, rounds = self._recv_into, self._send, 0
+        while rounds < _ROUNDS:
+            rounds += 1
             try:
                 count = recv_into(_BUFFER)
             except BlockingIOError:
@@ -209,7 +210,7 @@ class Flow:
             _PIPES.give(self._pipe, empty=not self._piped)
             self._pipe = None
 
-    def _splice(self) -> bool:
+    def _splice(self) -> bool:  # noqa: C901  (the hot path of bulk)
         """Move bytes through a pipe until the source would block; False where that is not possible."""
         pipe = self._pipe = _PIPES.take()
         if pipe is None:

@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from sidecars.ambassador.balance import choose, seed
-from sidecars.ambassador.connection import Connection, Reason, written
+from sidecars.ambassador.connection import Connection, Reason, Socket, written
 from sidecars.ambassador.dialling import Dial, Dialled, Failed, dial
 from sidecars.ambassador.loop import BOTH, Deadline
 from sidecars.ambassador.plan import Counted, Endpoint, Route
@@ -216,6 +216,7 @@ class Tcp:
                     "listener": self.route.id,
                     "client": written(passage.connection.peer),
                     "upstream": passage.upstream,
+                    "address": passage.address,
                     "age_seconds": round(now - passage.connection.since, 3),
                     "bytes": passage.received + passage.sent,
                 }
@@ -262,8 +263,13 @@ class Passage:
 
     @property
     def upstream(self) -> str | None:
-        """Which upstream it goes to, and the address of it."""
-        return self.target.endpoint.key if self.target else None
+        """Which upstream it goes to, if it has come so far."""
+        return self.target.label if self.target else None
+
+    @property
+    def address(self) -> str | None:
+        """Which address of the upstream."""
+        return written(self.target.endpoint.address) if self.target else None
 
     @property
     def received(self) -> int:
@@ -323,7 +329,7 @@ class Passage:
         connection, sock = self.connection, dialled.sock
         loop, client = self.loop, connection.sock
         self._sock, self._seconds = sock, dialled.seconds
-        plain = type(sock) is type(client) is socket.socket
+        plain = isinstance(sock, Socket) and isinstance(client, Socket)
         self._out = out = Flow(self, client, sock, connection.fd, plain=plain)
         self._back = back = Flow(self, sock, client, dialled.fd, plain=plain)
         out.twin, back.twin = back, out
@@ -396,6 +402,7 @@ class Passage:
             received=received,
             sent=sent,
             upstream=self.upstream,
+            address=self.address,
             connect=self._seconds,
             retries=self.retries,
         )

@@ -281,7 +281,8 @@ def test_rows_for_the_status_page():
                 host, port = writer.get_extra_info("sockname")
                 (row,) = plane.plane.shown()
                 assert row.pop("age_seconds") >= 0
-                assert row == {"listener": ":0", "client": f"{host}:{port}", "upstream": "a", "bytes": 1}
+                upstream = {"upstream": "a:1", "address": f"127.0.0.1:{plane.ports['a']}"}
+                assert row == {"listener": ":0", "client": f"{host}:{port}", **upstream, "bytes": 1}
 
     run(test())
 
