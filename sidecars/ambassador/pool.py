@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -258,7 +259,13 @@ class Pool:
             "check": "" if live.asking is None else "waiting" if well is None else "well" if well else "failing",
             "failures": live.ejection.failures,
             "ejections": live.ejection.ejections,
+            "returns_in_seconds": _until(live.return_, now),
         }
+
+
+def _until(timer: object, now: float) -> float | None:
+    """Give how many seconds are left of the time that an ejected address is left out for."""
+    return round(max(0.0, timer.when() - now), 1) if isinstance(timer, asyncio.TimerHandle) else None
 
 
 def _because(live: Live) -> str:

@@ -158,3 +158,4 @@ def test_an_upstream_that_fails_is_shown_with_its_reason_and_when_it_comes_back(
             assert "refused" in row["reason"].lower()
             assert row["failures_total"] >= 1
             assert row["ejections"] == 1
+            assert 0 < row["returns_in_seconds"] <= 3600
