@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 import signal
 import socket
@@ -13,7 +14,6 @@ import pytest
 
 from tests.servers.ambassador import Ambassador, Upstream, configured, naming, received, running
 from tests.servers.name_server import NameServer
-from tests.unit.core.running import free_port
 
 needs_redis = pytest.mark.skipif(not shutil.which("redis-server"), reason="NOT PROVEN HERE: needs redis-server")
 
@@ -44,6 +44,21 @@ def who(ambassador: Ambassador) -> bytes:
             return b""
 
 
+def served(ambassador: Ambassador, name: bytes) -> socket.socket:
+    """A client that this one answers. A worker may hear of it later than another."""
+    clients: list[socket.socket] = []
+
+    def answered() -> bool:
+        clients.append(ambassador.connect())
+        if received(clients[-1], 1) == name:
+            return True
+        clients.pop().close()
+        return False
+
+    ambassador.until(answered)
+    return clients[0]
+
+
 def closed(client: socket.socket) -> bool:
     try:
         return client.recv(1) == b""
@@ -69,13 +84,10 @@ def test_connections_to_an_address_that_left_are_closed_and_new_ones_go_to_the_n
     server.set("db.test", "A", "127.0.0.2")
     listen = f":0=tcp://db.test:{pair[0].port}"
     with running(listen, f"--workers={workers}", f"--nameserver={server.address}") as ambassador:
-        ambassador.until(lambda: who(ambassador) == b"2")
-        with ambassador.connect() as client:
-            assert received(client, 1) == b"2"
+        with served(ambassador, b"2") as client:
             # The upstream has been started again elsewhere, but the old one was not told to end.
             server.set("db.test", "A", "127.0.0.3")
             assert closed(client)
-        # Another worker may hear of it a moment later.
         ambassador.until(lambda: who(ambassador) == b"3")
         assert ambassador.wait_for("upstream draining")["reason"] == "its name has it no more"
 
@@ -84,22 +96,17 @@ def test_connections_stay_where_the_policy_says_so(server, pair, tmp_path):
     server.set("db.test", "A", "127.0.0.2")
     upstreams = [{"address": f"db.test:{pair[0].port}"}]
     config = configured(tmp_path / "c.json", {"listen": ":0", "upstreams": upstreams, "close_removed": False})
-    with running(config, f"--nameserver={server.address}") as ambassador:
-        ambassador.until(lambda: who(ambassador) == b"2")
-        with ambassador.connect() as client:
-            assert received(client, 1) == b"2"
-            server.set("db.test", "A", "127.0.0.3")
-            ambassador.until(lambda: who(ambassador) == b"3")
-            client.sendall(b"still there")
-            assert received(client, 11) == b"still there"
+    with running(config, f"--nameserver={server.address}") as ambassador, served(ambassador, b"2") as client:
+        server.set("db.test", "A", "127.0.0.3")
+        ambassador.until(lambda: who(ambassador) == b"3")
+        client.sendall(b"still there")
+        assert received(client, 11) == b"still there"
 
 
 def test_a_name_that_vanishes_keeps_its_addresses(server, pair):
     server.set("db.test", "A", "127.0.0.2")
     with running(f":0=tcp://db.test:{pair[0].port}", f"--nameserver={server.address}") as ambassador:
-        ambassador.until(lambda: who(ambassador) == b"2")
-        with ambassador.connect() as client:
-            assert received(client, 1) == b"2"
+        with served(ambassador, b"2") as client:
             server.remove("db.test")
             assert ambassador.wait_for("name does not resolve")["kept"] == 1
             assert ambassador.sum("resolve_failures_total") >= 1
@@ -154,33 +161,43 @@ def test_what_refuses_is_left_out_and_returns(tmp_path, pair):
             ambassador.until(lambda: who(ambassador) == b"3")
 
 
+def answers(port: int) -> bool:
+    import redis
+
+    with redis.Redis(port=port) as client, contextlib.suppress(redis.RedisError):
+        return bool(client.ping())
+    return False
+
+
 @needs_redis
 def test_a_shard_that_was_killed_returns_once_it_answers(tmp_path):
     import redis
 
-    ports = [free_port(), free_port()]
-
-    def start(port: int) -> subprocess.Popen[bytes]:
-        words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        *ports, port = [each.getsockname()[1] for each in found]
 
     with contextlib.ExitStack() as stack:
 
         def started(port: int) -> subprocess.Popen[bytes]:
-            process = start(port)
+            words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+            process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.kill)
+            while not answers(port):
+                assert process.poll() is None, "redis-server has ended"
             return process
 
         shards = [started(port) for port in ports]
         environ = {
-            "REDIS_SERVERS": ",".join(f"127.0.0.1:{port}:1" for port in ports), "LISTEN_PORT": str(free_port()),
+            "REDIS_SERVERS": ",".join(f"127.0.0.1:{port}:1" for port in ports), "LISTEN_PORT": str(port),
             "SERVER_RETRY_TIMEOUT": "200", "AMBASSADOR_STATS": "off",
         }  # fmt: skip
         ambassador = stack.enter_context(Ambassador(environ=environ)).ready()
         client = redis.Redis(port=ambassador.listens_at(), socket_timeout=30)
         stack.callback(client.close)
-        keys = [f"key:{number}" for number in range(50)]
+        # fnv1a_64 would give all of key:1, key:2, ... to one shard.
+        keys = [hashlib.md5(b"%d" % number).hexdigest() for number in range(50)]
 
         def all_are_set() -> bool:
             try:
@@ -197,6 +214,5 @@ def test_a_shard_that_was_killed_returns_once_it_answers(tmp_path):
         assert not ambassador.find("upstream returned")
         started(ports[0])
         ambassador.wait_for("upstream returned")
-        ambassador.until(all_are_set)
         with redis.Redis(port=ports[0]) as direct:
-            assert direct.dbsize() > 0
+            ambassador.until(lambda: all_are_set() and direct.dbsize() > 0)
