@@ -66,7 +66,6 @@ class Greeting:
         self._listener = listener
         self._done = done
         self._permits = permits
-        self._handshake: object = None
         self._passed = False  # it is beyond the PROXY header
         self._refused = 0  # requests of PostgreSQL's client
         self._deadline = loop.later(timeout, self._late)
@@ -154,11 +153,9 @@ class Greeting:
     def _shake_hands(self) -> None:
         from sidecars.ambassador import tls  # 2 MiB that few listeners need
 
-        assert self._listener.tls and isinstance(self._connection.sock, socket.socket)  # noqa: S101  (for mypy)
+        assert self._listener.tls and isinstance(self._connection.sock, socket.SocketType)  # noqa: S101  (for mypy)
         try:
-            self._handshake = tls.terminate(
-                self._loop, self._connection.sock, self._listener.tls, timeout=None, done=self._shaken
-            )
+            tls.terminate(self._loop, self._connection.sock, self._listener.tls, timeout=None, done=self._shaken)
         except WrongSettings as error:
             self._loop.soon(self._end, Ungreeted("tls_failed", str(error)))
 
