@@ -14,10 +14,12 @@ from typing import Any, NamedTuple, get_args
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import trustme
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecars.adapter import settings as adapter
+from sidecars.ambassador import settings as ambassador
 from sidecars.core.declaration import declared
 from sidecars.core.settings import load
 from sidecars.shipper import settings as shipper
@@ -54,10 +56,11 @@ POD = {"POD_NAME": "web-0", "POD_NAMESPACE": "shop", "NODE_NAME": "node-1"}
 
 
 class Program(NamedTuple):
-    """A program that has a page: the module with its settings, and what it cannot start without."""
+    """A program that has a page: the module with its settings, what it starts with, and what it says then."""
 
     settings: Any
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ("LOGS",)
+    says: str = "watching"
 
     @property
     def name(self) -> str:
@@ -71,21 +74,23 @@ class Program(NamedTuple):
     def command(self) -> tuple[str, ...]:
         return (sys.executable, "-m", str(self.settings.__name__).removesuffix(".settings"))
 
-    def load(self, *arguments: str) -> object:
-        """The settings that it makes of these arguments; raises WrongSettings."""
+    def load(self, *arguments: str, **variables: str) -> object:
+        """The settings that it makes of these arguments and variables; raises WrongSettings."""
         module = self.settings
         if module is syncer:
             return words.load(arguments, {**POD, "GITSYNC_ROOT": "/git"})
-        return load(module.Settings, prog=module.PROG, prefix=module.PREFIX, argv=arguments, environ=POD)
+        environ = {**POD, **variables}
+        return load(module.Settings, prog=module.PROG, prefix=module.PREFIX, argv=arguments, environ=environ)
 
 
 PROGRAMS = {
     each.name: each
     for each in (
         Program(tailer),
-        Program(shipper, ("--bucket", "logs")),
-        Program(adapter, ("--listen", "off")),
+        Program(shipper, ("LOGS", "--bucket", "logs")),
+        Program(adapter, ("LOGS", "--listen", "off")),
         Program(syncer),
+        Program(ambassador, (":0=tcp://127.0.0.1:1",), "listening"),
     )
 }
 
@@ -182,28 +187,49 @@ def test_every_yaml_is_what_it_says(block: Block, tmp_path: Path) -> None:
         if "apiVersion" in document:
             for version in ("1.29", kubernetes_validate.latest_version()):
                 kubernetes_validate.validate(document, version, strict=True)
-        for program, arguments in commands(document):
-            program.load(*arguments)
+        for program, arguments, variables in commands(document):
+            program.load(*arguments, **variables)
         if "sources" in document or "outputs" in document:
             (tmp_path / "config.yaml").write_text(block.text)
             (program,) = spoken_of(block.page)
             program.load("--config", str(tmp_path / "config.yaml"))
+        if "listeners" in document:
+            with_certificates(tmp_path)
+            (tmp_path / "config.yaml").write_text(block.text.replace("/tls/", f"{tmp_path}/"))
+            PROGRAMS["ambassador"].load("--config", str(tmp_path / "config.yaml"))
         if "repositories" in document:
             (tmp_path / "password").write_text("hunter2")
             (tmp_path / "config.yaml").write_text(block.text.replace("/secrets/dags/password", f"{tmp_path}/password"))
             PROGRAMS["git-syncer"].load("--config", str(tmp_path / "config.yaml"))
 
 
-def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str]]]:
-    """Each program of ours in a manifest or compose file, with its arguments; at least one."""
+def with_certificates(directory: Path) -> None:
+    """Put what a Secret of cert-manager's has into a directory."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.crt"))
+    ours = authority.issue_cert("ambassador")
+    ours.cert_chain_pems[0].write_to_path(str(directory / "tls.crt"))
+    ours.private_key_pem.write_to_path(str(directory / "tls.key"))
+
+
+def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str], dict[str, str]]]:
+    """Each program of ours in a manifest or compose file, with its arguments and variables; at least one."""
+    found: list[tuple[str, list[str], dict[str, str]]]
     if "apiVersion" in document:
-        found = [(each.sidecar, each.spec["args"]) for each in documents.sidecars([document])]
+        found = [
+            (
+                each.sidecar,
+                each.spec["args"],
+                {var["name"]: var["value"] for var in each.spec.get("env", []) if "value" in var},
+            )
+            for each in documents.sidecars([document])
+        ]
     elif "services" in document:
         services = document["services"].values()
-        found = [(each["image"].rpartition("/")[2], each["command"]) for each in services]
+        found = [(each["image"].rpartition("/")[2], each.get("command", []), {}) for each in services]
     else:
         return
-    ours = [(PROGRAMS[name], arguments) for name, arguments in found if name in PROGRAMS]
+    ours = [(PROGRAMS[name], arguments, variables) for name, arguments, variables in found if name in PROGRAMS]
     assert ours
     yield from ours
 
@@ -256,8 +282,9 @@ def test_the_metrics_are_those_of_the_program(program: Program, tmp_path: Path) 
 
     logs, state = tmp_path / "logs", tmp_path / "state"
     logs.mkdir()
-    with Started(str(logs), *program.needs, "--state-dir", str(state), "--admin", "127.0.0.1:0") as process:
-        process.wait_for("watching")
+    needs = [str(logs) if word == "LOGS" else word for word in program.needs]
+    with Started(*needs, "--state-dir", str(state), "--admin", "127.0.0.1:0") as process:
+        process.wait_for(program.says)
         status, text = process.ask("/metrics")
     assert status == 200
     families = [

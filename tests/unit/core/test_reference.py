@@ -20,6 +20,7 @@ MODULES = [
     "sidecars.shipper.settings",
     "sidecars.adapter.settings",
     "sidecars.syncer.settings",
+    "sidecars.ambassador.settings",
 ]
 
 
