@@ -161,7 +161,7 @@ class Link:
             return
         self.sock, self.fd = outcome.sock, outcome.fd
         # Of a TCP socket that gave less than was asked for, more is told anew; TLS gives single records.
-        self._sharp = isinstance(self.sock, socket.socket) and self.sock.family in _INET
+        self._sharp = isinstance(self.sock, socket.SocketType) and self.sock.family in _INET
         self._recv, self._send = self.sock.recv, self.sock.send
         self.sharding.loop.hand_over(self.fd, self.happened)
         self._greet()

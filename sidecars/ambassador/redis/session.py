@@ -108,7 +108,7 @@ class Session:
         self._stopped = 0
         self._closing = False
         sock = connection.sock
-        self._sharp = isinstance(sock, socket.socket) and sock.family in _INET
+        self._sharp = isinstance(sock, socket.SocketType) and sock.family in _INET
         self._recv, self._send = sock.recv, sock.send
         self.renew()
 
