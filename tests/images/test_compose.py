@@ -124,7 +124,7 @@ def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
 
 def test_the_keys_are_on_both_redis_servers_and_the_application_counts(up, ports):
     with socket.create_connection(("127.0.0.1", ports["REDIS_PORT"]), 10) as client, client.makefile("rb") as answers:
-        client.sendall(b"".join(b"SET key:%d %d\r\n" % (each, each) for each in range(40)))
+        client.sendall(b"".join(b"SET %d:visits %d\r\n" % (each, each) for each in range(40)))
         assert [answers.readline() for _ in range(40)] == [b"+OK\r\n"] * 40
     sizes = [int(up("exec", "-T", f"redis-{number}", "redis-cli", "dbsize")) for number in range(2)]
     assert all(sizes) and sum(sizes) >= 40

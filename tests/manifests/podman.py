@@ -64,6 +64,8 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     text = json.dumps(document)
     for _, address in SERVERS.values():
         text = text.replace(f"http://{address}", f"http://127.0.0.1:{address.partition(':')[2]}")
+    for number in range(2):
+        text = re.sub(rf"redis-st-{number}\.redis-svc(\.default\.svc\.cluster\.local)?", redis_address(number), text)
     document = json.loads(text)
     lost: list[str] = []
     if document["kind"] == "Secret":
@@ -137,16 +139,13 @@ def redis_address(number: int) -> str:
 
 
 def _add_redis(pod: Document, lost: list[str]) -> None:
-    lost.append("the Service redis-svc: its servers run in the pod itself, and are in its /etc/hosts")
+    lost.append("the Service redis-svc: its servers run in the pod itself")
     (server,) = pods(documents(REDIS))
     for number in range(2):
         container = copy.deepcopy(server["containers"][0])
         container["name"] = f"redis-{number}"
         container["command"][container["command"].index("0.0.0.0")] = redis_address(number)
         pod["containers"].append(container)
-        name = f"redis-st-{number}.redis-svc"
-        names = [name, f"{name}.default.svc.cluster.local"]
-        pod.setdefault("hostAliases", []).append({"ip": redis_address(number), "hostnames": names})
 
 
 def _unsidecar(pod: Document, lost: list[str]) -> None:
