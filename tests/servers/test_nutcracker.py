@@ -23,7 +23,7 @@ import redis
 from sidecars.ambassador.nutcracker.pools import read_pools
 from sidecars.core.errors import WrongSettings
 from tests.servers.ambassador import running
-from tests.servers.redis_server import RedisServer, command, needed
+from tests.servers.redis_server import RedisServer, needs_redis
 from tests.unit.ambassador.test_nutcracker import ALL, ALPHA, REFUSED
 from tests.unit.core.running import PATIENCE, free_port
 
@@ -34,6 +34,20 @@ beside = pytest.mark.skipif(not NUTCRACKER, reason="NOT PROVEN HERE: needs Debia
 OURS = (sys.executable, "-m", "sidecars.ambassador.nutcracker")
 THEIRS = (str(NUTCRACKER),)
 ENVIRON = {**os.environ, "AMBASSADOR_ADMIN": "127.0.0.1:0"}
+
+
+class Shard(RedisServer):
+    """A redis-server at a port, for twemproxy's addresses."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        super().__init__("--port", str(self.port), "--bind", "127.0.0.1")
+
+    def keys(self) -> int:
+        """How many it has."""
+        with self.client() as client:
+            return int(client.dbsize())
 
 
 def run(program: tuple[str, ...], *arguments: str, cwd: Path | None = None) -> tuple[int, str]:
@@ -78,8 +92,9 @@ def stats(port: int) -> dict[str, Any]:
 
 def asked(port: int, *words: str) -> bytes:
     """The answer to a command, as it stands on the wire. A client of today asks first what twemproxy cannot answer."""
+    sent = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each.encode()) for each in words)
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-        client.sendall(command(*words))
+        client.sendall(sent)
         return client.recv(65536)
 
 
@@ -134,11 +149,11 @@ def test_help_has_the_same_flags_and_version_and_counters_the_same_words() -> No
     assert described[described.index("pool stats") :] == (s := run(THEIRS, "-D")[1])[s.index("pool stats") :]
 
 
-@needed
+@needs_redis
 @beside
 def test_a_daemon_lives_and_ends_as_twemproxy_s_and_tells_the_same_counters(tmp_path: Path) -> None:
     told = {}
-    with RedisServer(tmp_path) as first, RedisServer(tmp_path) as second:
+    with Shard() as first, Shard() as second:
         for program in (THEIRS, OURS):
             directory = tmp_path / str(len(program))
             directory.mkdir()
@@ -166,9 +181,9 @@ def test_a_daemon_lives_and_ends_as_twemproxy_s_and_tells_the_same_counters(tmp_
     assert not (tmp_path / str(len(OURS)) / "pid").exists()
 
 
-@needed
+@needs_redis
 def test_its_signals_reopen_and_turn_the_log_and_end_it(tmp_path: Path) -> None:
-    with RedisServer(tmp_path) as server:
+    with Shard() as server:
         port = free_port()
         with daemon(OURS, tmp_path, pool(port, f"{server.address}:1"), "-s", str(free_port())) as process:
             log = tmp_path / "log"
@@ -194,10 +209,10 @@ def open_port(port: int) -> tuple[str, int]:
     return "127.0.0.1", port
 
 
-@needed
+@needs_redis
 def test_a_server_added_to_its_file_is_taken_without_a_signal(tmp_path: Path) -> None:
     config = tmp_path / "nutcracker.yml"
-    with RedisServer(tmp_path) as first, RedisServer(tmp_path) as second:
+    with Shard() as first, Shard() as second:
         port = free_port()
         config.write_text(pool(port, f"{first.address}:1", hash="md5"))
         with running("--nutcracker-config", config, "--stats", "127.0.0.1:0") as ambassador:
@@ -213,9 +228,9 @@ def test_a_server_added_to_its_file_is_taken_without_a_signal(tmp_path: Path) ->
             client.close()
 
 
-@needed
+@needs_redis
 def test_redis_servers_separated_by_a_space_are_two_shards_for_today_s_redis_py(tmp_path: Path) -> None:
-    with RedisServer(tmp_path) as first, RedisServer(tmp_path) as second:
+    with Shard() as first, Shard() as second:
         port = free_port()
         environ = {
             "REDIS_SERVERS": f"{first.address}:1 {second.address}:1", "LISTEN_PORT": str(port),

@@ -18,6 +18,7 @@ from sidecars.core.log import log
 VERSION = "0.5.0"
 
 _PATIENCE = 10.0  # seconds that a reader may take
+_LOOK = 1.0  # seconds between two looks for ejections
 
 _OF_SERVER = {
     "requests": "redis_upstream_requests_total",
@@ -45,8 +46,9 @@ class Stats:
         self._counted = counted
         self._refresh = refresh
         self._began = time.time()
-        self._ejected: dict[tuple[str, str], tuple[float, int]] = {}
+        self._ejected: dict[tuple[str, ...], tuple[float, int]] = {}
         self._server: asyncio.Server | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Listen, where the settings say so. A taken port is an error only where somebody has asked for it."""
@@ -63,6 +65,7 @@ class Stats:
                 raise WrongSettings(text) from error
             log.warning("no stats of twemproxy's", reason=text)
             return
+        self._looking = asyncio.create_task(self._look())
         for sock in self._server.sockets:
             log.info("listening for stats", address="{}:{}".format(*sock.getsockname()[:2]))
 
@@ -70,6 +73,14 @@ class Stats:
         """Listen no more."""
         if self._server:
             self._server.close()
+        if self._looking:
+            self._looking.cancel()
+
+    async def _look(self) -> None:
+        """Note when servers are ejected: what is counted does not say it."""
+        while True:
+            self._note_ejections(self._counted())
+            await asyncio.sleep(_LOOK)
 
     async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -85,7 +96,9 @@ class Stats:
     def report(self) -> bytes:
         """Make the object. Times are seconds, but for server_ejected_at, which is in microseconds."""
         settings, counted = self._settings(), self._counted()
-        made = summary(settings.every_listener(), settings.pools, counted, self._ejected_at(counted))
+        self._note_ejections(counted)
+        ejected_at = {labels: when for labels, (_, when) in self._ejected.items()}
+        made = summary(settings.every_listener(), settings.pools, counted, ejected_at)
         now = time.time()
         head = {
             "service": "nutcracker",
@@ -96,14 +109,10 @@ class Stats:
         }
         return json.dumps({**head, **made}).encode() + b"\n"
 
-    def _ejected_at(self, counted: Counted) -> dict[tuple[str, ...], int]:
-        """Note when an ejection was first seen, for what is counted does not say it."""
-        for labels, value in counted.get("ejections_total", {}).items():
-            route, upstream = labels
-            known, _ = self._ejected.get((route, upstream), (0, 0))
-            if isinstance(value, (int, float)) and value > known:
-                self._ejected[route, upstream] = (value, int(time.time() * 1e6))
-        return {labels: when for labels, (_, when) in self._ejected.items()}
+    def _note_ejections(self, counted: Counted) -> None:
+        for labels, value in _numbers(counted, "ejections_total").items():
+            if value > self._ejected.get(labels, (0, 0))[0]:
+                self._ejected[labels] = value, int(time.time() * 1e6)
 
 
 def summary(
