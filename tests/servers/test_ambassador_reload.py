@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.servers.ambassador import Ambassador, Upstream, configured, exchange, naming, received, running
+from tests.servers.redis_server import RedisServer, needs_redis
 
 
 class ConfigMap:
@@ -118,8 +122,7 @@ def test_a_bad_config_is_said_and_kept_out_and_the_next_good_one_is_taken(old, n
     with running(configured(config, to(old))) as ambassador:
         for count, (text, error) in enumerate(BAD, 1):
             config.write_text(text)
-            if count != 2:  # that one is found without being told
-                ambassador.send(signal.SIGHUP)
+            ambassador.send(signal.SIGHUP)
             assert error in times(ambassador, "new settings refused", count)["error"]
             assert said_by(ambassador) == b"old"
         assert ambassador.sum("reloads_total", result="refused") == len(BAD)
@@ -170,3 +173,51 @@ def test_without_a_file_sighup_changes_nothing(old):
         reloaded = ambassador.wait_for("settings reloaded")
         assert (reloaded["added"], reloaded["removed"], reloaded["changed"]) == ([], [], [])
         assert said_by(ambassador) == b"old"
+
+
+@needs_redis
+def test_reloads_under_load_drop_no_client_of_redis_and_no_answer(tmp_path):
+    config = tmp_path / "ambassador.json"
+    with RedisServer() as first, RedisServer() as second:
+        shards = {"listen": ":0", "upstreams": [{"address": first.path}, {"address": second.path}]}
+        with running(configured(config, {**shards, "redis": {"hash": "md5"}})) as ambassador:
+            port = ambassador.listens_at()
+            done = [0] * 4
+            wrong: list[object] = []
+            over = threading.Event()
+
+            def load(number: int) -> None:
+                # One connection each, never made again: one that is dropped is an error.
+                retry = Retry(NoBackoff(), 0)
+                with redis.Redis(port=port, single_connection_client=True, retry=retry) as client:
+                    while not over.is_set():
+                        try:
+                            values = {f"{number}:{done[number]}:{key}": f"{key}" for key in range(8)}
+                            client.mset(values)
+                            got = client.mget(list(values))
+                            if got != [value.encode() for value in values.values()]:
+                                wrong.append(got)
+                        except redis.RedisError as error:
+                            wrong.append(error)
+                            return
+                        done[number] += 1
+
+            threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
+            for each in threads:
+                each.start()
+            try:
+                for count in range(1, 6):
+                    target = sum(done) + 40
+                    ambassador.until(lambda target=target: sum(done) > target or wrong)
+                    settings = {"hash": "md5", "timeout": f"{count + 10}s", "max_request": f"{count}MiB"}
+                    configured(config, {**shards, "redis": settings})
+                    ambassador.send(signal.SIGHUP)
+                    assert times(ambassador, "settings reloaded", count)["changed"] == [":0"]
+            finally:
+                over.set()
+                for each in threads:
+                    each.join(30)
+            print(f"{16 * sum(done)} keys through 5 reloads on {len(threads)} connections, {len(wrong)} wrong")
+            assert wrong == []
+            assert min(done) > 0
+            assert ambassador.sum("connections_total", listener=":0") == 4

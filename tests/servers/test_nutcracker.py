@@ -71,13 +71,18 @@ def daemon(program: tuple[str, ...], directory: Path, config: str, *arguments: s
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-            process.wait(PATIENCE)
+            until(lambda: gone(process))
+
+
+def gone(process: psutil.Process) -> bool:
+    """It has ended; whoever adopted it may not have noticed yet."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def until(happened: Callable[[], Any], log: Path | None = None) -> Any:
     deadline = time.monotonic() + PATIENCE
     while True:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
             if found := happened():
                 return found
         late = time.monotonic() > deadline
@@ -168,7 +173,7 @@ def test_a_daemon_lives_and_ends_as_twemproxy_s_and_tells_the_same_counters(tmp_
                 until(lambda port=stats_port: stats(port)["alpha"]["named"]["responses"] >= 2)
                 told[program] = stats(stats_port)
                 process.send_signal(signal.SIGINT)
-                until(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+                until(lambda process=process: gone(process))
     ours, theirs = told[OURS], told[THEIRS]
     assert ours.keys() == theirs.keys()
     assert {name for name in ours["alpha"] if ":" in name} == {first.address}
