@@ -1,71 +1,70 @@
-"""A real redis-server on loopback, for as long as a block."""
+"""Real Redis servers, on unix sockets: no port is taken from anybody."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
+import tempfile
 import time
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
+import redis
 
-from tests.unit.core.running import PATIENCE, free_port
+PATIENCE = 30.0
 
-PROGRAM = shutil.which("redis-server")
-if not PROGRAM and os.environ.get("CI") == "true":
+if not shutil.which("redis-server") and os.environ.get("CI") == "true":
     raise RuntimeError("redis-server is not installed: apt-get install redis-server")
-needed = pytest.mark.skipif(not PROGRAM, reason="NOT PROVEN HERE: needs Debian's redis-server")
-
-
-def command(*words: str) -> bytes:
-    """A command as it stands on the wire."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(each), each.encode()) for each in words)
+needs_redis = pytest.mark.skipif(
+    not shutil.which("redis-server"), reason="NOT PROVEN HERE: needs Debian's redis-server"
+)
 
 
 class RedisServer:
-    """A redis-server that keeps nothing, at a port of its own; more arguments are its own: "--requirepass", "x"."""
+    """A redis-server with these words on its command line; killed at the end of the block.
 
-    def __init__(self, directory: Path, *arguments: str, port: int = 0) -> None:
-        self.port = port or free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self._arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
-        self._arguments += arguments
-        self.start()
+    path  of its socket, which is its address
+    """
 
-    def start(self) -> None:
-        """Start it, also again after kill()."""
-        assert PROGRAM
-        self.process = subprocess.Popen([PROGRAM, *self._arguments], stdout=subprocess.DEVNULL)
+    def __init__(self, *words: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="redis")
+        self.path = os.path.join(self._folder.name, "redis.sock")
+        self._words = words
+        self.process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        words = ("--port", "0", "--unixsocket", self.path, "--save", "", "--dir", self._folder.name, *self._words)
+        process = subprocess.Popen(["redis-server", *words], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
-        while self.ask("PING")[:1] not in (b"+", b"-"):
-            assert self.process.poll() is None, "redis-server ended"
-            assert time.monotonic() < deadline, "redis-server does not answer"
-            time.sleep(0.01)
+        while not self._accepting():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        return process
+
+    def _accepting(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(self.path) == 0
+
+    def kill(self) -> None:
+        """End it at once, as a node that fails does."""
+        self.process.kill()
+        self.process.wait()
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def restart(self) -> None:
+        """Start it anew at the same address, empty."""
+        self.process = self._started()
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A client that asks it directly."""
+        return redis.Redis(unix_socket_path=self.path, decode_responses=True, **options)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-
-    def kill(self) -> None:
-        """End it at once; whoever connects is refused from now on."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
-        self.process.wait(PATIENCE)
-
-    def ask(self, *words: str) -> bytes:
-        """The answer to one command, as it stands on the wire; empty when it cannot be had."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), PATIENCE) as client:
-            client.sendall(command(*words))
-            return client.recv(65536)
-        return b""
-
-    def keys(self) -> int:
-        """How many keys it has."""
-        return int(self.ask("DBSIZE")[1:])
+        self._folder.cleanup()
