@@ -251,6 +251,7 @@ def test_servers_are_read_as_they_are_written(written: list[tuple[str, int, int]
     ]
 
 
+@settings(max_examples=40)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_is_a_listener_or_an_error_that_can_be_read(head: str, query: str) -> None:
     for word in (head, f":1=tcp://{head}", f":1=redis://a?{query}", f":1=tcp://a:1?{head}={query}"):
