@@ -14,6 +14,7 @@ from sidecars.core.errors import SidecarError, TimedOut, Transient, WrongSetting
 from sidecars.core.log import log
 from sidecars.core.settings import Help, Seconds
 from sidecars.init import publishing, tree
+from sidecars.init.advice import said
 from sidecars.init.filecopy import copy_file, same
 from sidecars.init.publishing import Publication
 from sidecars.init.settings import Common
@@ -92,7 +93,7 @@ def run(settings: Settings) -> None:
     try:
         _run(settings, Progress(began, settings.timeout))
     except OSError as error:
-        raise SidecarError(_said(error, settings)) from error
+        raise SidecarError(said(f"copy {settings.source} to", settings.dest, error)) from error
 
 
 def _run(settings: Settings, progress: Progress) -> None:
@@ -323,23 +324,3 @@ def _copy_one(settings: Settings, entry: Entry, progress: Progress) -> None:
     os.replace(staged, dest)
     progress.files = 1
     log.info("copied", dest=dest, **progress.told())
-
-
-_ADVICE = {
-    "ENOSPC": "give the volume a larger sizeLimit",
-    "EDQUOT": "give the volume a larger quota",
-    "EROFS": "mount DEST's volume without readOnly",
-    "EACCES": "give the pod an fsGroup, or run as the owner",
-    "EPERM": "give the pod an fsGroup, or run as the owner",
-}
-
-
-def _said(error: OSError, settings: Settings) -> str:
-    """Say what an OSError means here."""
-    import errno
-
-    name = errno.errorcode.get(error.errno or 0, "")
-    path = error.filename2 or error.filename or settings.dest
-    return f"cannot copy {settings.source} to {settings.dest}: {path}: {error.strerror}; " + _ADVICE.get(
-        name, "see the path"
-    )
