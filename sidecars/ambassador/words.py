@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
@@ -195,7 +196,7 @@ class Options:
         self.ready: dict[str, object] = {}
         self._place = place
         self._kind = ""
-        self._known = dict(_known(redis))
+        self._redis = redis
 
     def take(self, key: str, text: str) -> None:
         """Note one option."""
@@ -205,11 +206,11 @@ class Options:
                 self.parts.setdefault("tls", {})
         elif word == "check":
             self._take_check(key, text)
-        elif found := self._known.get(word):
+        elif found := _known(self._redis).get(word):
             self._take_value(key, text, *found)
         else:
-            names = {each.replace("_", "-") for each in self._known} | {"tls", "check"}
-            advice = _OF_REDIS.get(word) or ("it is for redis://" if word in _known_to_redis() else nearest(key, names))
+            names = {each.replace("_", "-") for each in _known(self._redis)} | {"tls", "check"}
+            advice = _OF_REDIS.get(word) or ("it is for redis://" if word in _known(True) else nearest(key, names))
             raise WrongSettings(f"{self._place.key(key)} is unknown; {advice}")
 
     def _take_value(self, key: str, text: str, part: str, setting: Setting, field: str) -> None:
@@ -249,7 +250,8 @@ class Options:
         return made
 
     def _read(self, kind: type[Any], part: str) -> dict[str, Any]:
-        return fill(declared(kind), self.parts.get(part, {}), self._place)
+        values = self.parts.get(part)
+        return fill(declared(kind), values, self._place) if values else {}
 
     def _tls(self) -> ClientTls | None:
         if "tls" not in self.parts:
@@ -275,8 +277,10 @@ def _value(setting: Setting, text: str, known: object) -> object:
     return text
 
 
-def _known(redis: bool) -> Iterator[tuple[str, tuple[str, Setting, str]]]:
+@functools.cache
+def _known(redis: bool) -> dict[str, tuple[str, Setting, str]]:
     """Give each option: its part, its setting and its key there; what comes later is preferred."""
+    known: dict[str, tuple[str, Setting, str]] = {}
     kinds: list[tuple[str, str, type[Any]]] = [("check_", "kind", kind) for kind in _CHECKS.values()]
     begun = [(f"{part}_", part, kind) for part, kind in _PARTS.items()]
     bare = [("", part, _PARTS[part]) for part in reversed(_BARE)]
@@ -285,11 +289,8 @@ def _known(redis: bool) -> Iterator[tuple[str, tuple[str, Setting, str]]]:
         if part != "redis" or redis:
             for setting, key in _plain(kind):
                 if (beginning, part, key) not in _NO_OPTIONS:
-                    yield beginning + key, (part, setting, key)
-
-
-def _known_to_redis() -> set[str]:
-    return {word for word, _ in _known(redis=True)}
+                    known[beginning + key] = part, setting, key
+    return known
 
 
 def _plain(kind: type[Any]) -> Iterable[tuple[Setting, str]]:

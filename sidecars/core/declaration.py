@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -119,6 +120,11 @@ class Setting(msgspec.Struct, frozen=True):
 
 def declared(kind: type[msgspec.Struct], prefix: str = "") -> tuple[Setting, ...]:
     """Give the settings that a struct declares, a subclass's own before those it inherits."""
+    return _declared(kind, prefix)
+
+
+@functools.cache  # a millisecond for each struct, which its every mapping in a file would pay
+def _declared(kind: type[msgspec.Struct], prefix: str) -> tuple[Setting, ...]:
     base = kind.__mro__[1]
     inherited = () if base is msgspec.Struct else base.__struct_fields__  # type: ignore[attr-defined]
     settings = [setting(field, prefix) for field in fields(kind) if bare(field.type) is not Provenance]
