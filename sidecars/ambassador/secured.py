@@ -155,20 +155,34 @@ class Secured:
                 log.warning("TLS connection broken", other_side=str(self.sock.getpeername()), error=what)
 
     def send(self, data: bytes | bytearray | memoryview) -> int:
-        """Send a beginning of the data, and say how many bytes the kernel has taken."""
-        if not self._owed:
-            # What a full kernel has refused before goes first: records have an order.
-            self._flush()
-            try:
-                self._owed = self._ssl.write(memoryview(data)[:_WRITTEN])
-            except ssl.SSLWantReadError:  # only within a handshake, and none happens after the first
-                raise BlockingIOError(errno.EAGAIN, "TLS is busy") from None
-            except ssl.SSLError as error:
-                raise ConnectionResetError(errno.ECONNRESET, f"TLS: {words(error)}") from error
-        self._flush()
-        sent = min(self._owed, len(data))
-        self._owed -= sent
+        """Send a beginning of the data, and say how many bytes the kernel has taken.
+
+        As with a socket it is less than all only when the kernel is full, so that it will tell when there is room.
+        """
+        view = memoryview(data)
+        sent = 0
+        try:
+            while sent < len(view):
+                if not self._owed:
+                    # What a full kernel has refused before goes first: records have an order.
+                    self._flush()
+                    self._owed = self._encrypt(view[sent : sent + _WRITTEN])
+                self._flush()
+                taken = min(self._owed, len(view) - sent)
+                self._owed -= taken
+                sent += taken
+        except BlockingIOError:
+            if not sent:
+                raise
         return sent
+
+    def _encrypt(self, piece: memoryview) -> int:
+        try:
+            return self._ssl.write(piece)
+        except ssl.SSLWantReadError:  # only within a handshake, and none happens after the first
+            raise BlockingIOError(errno.EAGAIN, "TLS is busy") from None
+        except ssl.SSLError as error:
+            raise ConnectionResetError(errno.ECONNRESET, f"TLS: {words(error)}") from error
 
     def _flush(self) -> None:
         """Hand over what is encrypted; raises BlockingIOError while some of it is left."""

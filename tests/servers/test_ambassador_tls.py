@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.servers.ambassador import PATIENCE, Ambassador, Upstream, configured, echo, naming, received, running
 from tests.unit.ambassador.certificates import Files, Secret
@@ -184,9 +185,9 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_a_bad_one_is_said(
 
 
 def test_redis_with_mutual_tls_is_reached_in_plain_words(tmp_path, files) -> None:
-    port, plain, mutual, bare = free_port(), free_port(), free_port(), free_port()
+    port, plain, mutual, bare, both = (free_port() for _ in range(5))
     certificates = ("--tls-cert-file", files.good, "--tls-key-file", files.good, "--tls-ca-cert-file", files.ca)
-    redis = subprocess.Popen(
+    server = subprocess.Popen(
         ["redis-server", "--port", "0", "--tls-port", str(port), *certificates, "--save", "", "--dir", tmp_path],
         stdout=subprocess.DEVNULL,
     )
@@ -196,6 +197,8 @@ def test_redis_with_mutual_tls_is_reached_in_plain_words(tmp_path, files) -> Non
              "upstreams": to(f"127.0.0.1:{port}", tls={"ca": files.ca, "cert": files.client})},
             {"listen": f"127.0.0.1:{bare}", "upstreams": to(f"127.0.0.1:{port}", tls={"ca": files.ca})},
             {"listen": f"127.0.0.1:{plain}", "redis": {},
+             "upstreams": to(f"127.0.0.1:{port}", tls={"ca": files.ca, "cert": files.client})},
+            {"listen": f"127.0.0.1:{both}", "redis": {}, "tls": {"cert": files.good},
              "upstreams": to(f"127.0.0.1:{port}", tls={"ca": files.ca, "cert": files.client})},
         ]  # fmt: skip
         with running(configured(tmp_path / "c.json", *listeners)) as ambassador:
@@ -209,9 +212,21 @@ def test_redis_with_mutual_tls_is_reached_in_plain_words(tmp_path, files) -> Non
             ambassador.until(lambda: ask(mutual) == b"+OK\r\n$1\r\nv\r\n")
             assert ask(plain) == b"$1\r\nv\r\n"
             assert ask(bare) == b""
+            with redis.Redis(port=both, host="127.0.0.1", ssl=True, ssl_ca_certs=files.ca) as client:
+                large = os.urandom(3 << 20)
+                with client.pipeline(transaction=False) as pipeline:
+                    for number in range(1000):
+                        pipeline.set(f"key:{number}", number)
+                    pipeline.set("large", large)
+                    assert all(pipeline.execute())
+                assert client.mget(f"key:{number}" for number in range(1000)) == [b"%d" % n for n in range(1000)]
+                assert client.get("large") == large
+            with secure(ambassador, files, f"127.0.0.1:{both}") as quitter:
+                quitter.sendall(b"*1\r\n$4\r\nQUIT\r\n")
+                assert b"".join(iter(lambda: quitter.recv(100), b"")) == b"+OK\r\n"  # with a goodbye
     finally:
-        redis.terminate()
-        redis.wait(PATIENCE)
+        server.terminate()
+        server.wait(PATIENCE)
 
 
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"

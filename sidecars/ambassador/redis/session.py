@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -574,6 +575,10 @@ class Session:
         if self.sharding.sessions.pop(self.connection.fd, None) is None:
             return
         self.sharding.loop.forget(self.connection.fd)
+        if self.connection.tls and reason != "client_reset":
+            # TLS has a goodbye, which close() alone does not say.
+            with contextlib.suppress(OSError):
+                self.connection.sock.shutdown(socket.SHUT_WR)
         self.connection.sock.close()
         for slot in self.waiting:
             slot.session = None

@@ -370,6 +370,15 @@ class Torn:
         return got
 
 
+def test_what_is_not_sent_at_once_waits_for_a_full_kernel(loop, pair, files) -> None:
+    # Who is told of less than all waits for an event, and there is none while the kernel has room.
+    near, _ = shaken(loop, pair, ClientTls(ca=files.ca), ServerTls(cert=files.good))
+    sent = near.send(bytes(64 << 20))
+    assert 100_000 < sent < 64 << 20
+    assert near._cipher  # what the kernel has refused
+    assert near.send(b"") == 0
+
+
 def test_a_reset_is_told_after_what_came_before_it(loop, pair, files) -> None:
     near, far = shaken(loop, pair, ClientTls(ca=files.ca), ServerTls(cert=files.good))
     near.send(b"half a w")
