@@ -26,7 +26,7 @@ _REFERENCE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]
 
 
 class Settings(Common, frozen=True, kw_only=True):
-    """Put variables and secrets into templates: $NAME, ${NAME} and ${NAME:-default}, as envsubst and shells have.
+    """Put variables and secrets into templates: $NAME, ${NAME} and ${NAME:-default}, as envsubst has.
 
     Only what --vars and --only name is replaced, so that nginx keeps its $uri; a variable of these that is not set is an
     error. TEMPLATE:OUT may be two directories; and both may be the same file.
@@ -71,6 +71,14 @@ class Settings(Common, frozen=True, kw_only=True):
             raise WrongSettings("say which variables to replace: --vars DB_HOST,DB_PORT, or --only 'APP_*'")
         checked_mode("--mode", self.mode)
 
+    def names(self) -> list[str]:
+        """Give the names of --vars, whether they came in one word with commas or in several."""
+        return [name.strip() for text in self.vars for name in text.split(",") if name.strip()]
+
+    def patterns(self) -> list[str]:
+        """Give the patterns of --only, likewise."""
+        return [name.strip() for text in self.only for name in text.split(",") if name.strip()]
+
 
 def run(settings: Settings) -> None:
     """Render each template. All are rendered before the first is written. Raises SidecarError."""
@@ -80,7 +88,7 @@ def run(settings: Settings) -> None:
         for text in settings.templates
         for template, out in _files(*text.split(":", 1))
     ]
-    for name in sorted(set(settings.vars) - values.used):
+    for name in sorted(set(settings.names()) - values.used):
         log.warning("variable in no template", name=name)
     for out, text in rendered:
         write(os.path.abspath(out), text.encode("utf-8", "surrogateescape"), checked_mode("--mode", settings.mode) or 0)
@@ -90,15 +98,15 @@ class Values(Mapping[str, str]):
     """The variables that are meant, with their values: a mapping whose `in` says whether a name is meant."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._names, self._patterns = settings.names(), settings.patterns()
         self._files = dict(text.split("=", 1) for text in settings.secret)
         if settings.secrets is not None:
             self._files |= {name: os.path.join(settings.secrets, name) for name in _names(settings.secrets)}
         self.used: set[str] = set()
 
     def __contains__(self, name: object) -> bool:
-        known = name in self._files or name in self._settings.vars
-        return known or any(fnmatch.fnmatchcase(str(name), pattern) for pattern in self._settings.only)
+        known = name in self._files or name in self._names
+        return known or any(fnmatch.fnmatchcase(str(name), pattern) for pattern in self._patterns)
 
     def __getitem__(self, name: str) -> str:
         self.used.add(name)
@@ -107,10 +115,10 @@ class Values(Mapping[str, str]):
         return os.environ[name]  # The environment is data here.
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*self._files, *self._settings.vars})
+        return iter({*self._files, *self._names})
 
     def __len__(self) -> int:
-        return len({*self._files, *self._settings.vars})
+        return len({*self._files, *self._names})
 
 
 def render(text: str, values: Mapping[str, str], escape: Escape = "none", template: str = "") -> str:
