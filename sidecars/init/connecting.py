@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecars.init.checks import Result, Unmet, explained
+from sidecars.init.checks import Result, Unmet, explained, late
 from sidecars.init.resolving import Address, lookup
 
 if TYPE_CHECKING:
@@ -40,12 +40,15 @@ async def connected(
 @contextlib.asynccontextmanager
 async def connected_unix(path: str, patience: float) -> AsyncIterator[Streams]:
     """Connect to a socket in the filesystem. Raises Unmet."""
+    silence = Result("filtered", "takes no connection; its queue is full")
+    late.set(silence)
     try:
         sock = await _connect(Address(socket.AF_UNIX, (path,)), patience)
+        late.set(None)
     except FileNotFoundError:
         raise Unmet("no-name", f"{path} does not exist") from None
     except TimeoutError:
-        raise Unmet("filtered", f"takes no connection within {patience:g} s; its queue is full") from None
+        raise Unmet(silence.state, silence.text) from None
     except ConnectionRefusedError:
         raise Unmet("refused", "refused; the socket is there, but nobody listens on it") from None
     except OSError as error:
@@ -59,30 +62,26 @@ async def dial(host: str, port: int, patience: float) -> socket.socket:
 
     Each address gets its part of the time, so that one that is silent leaves some to the others.
     """
-    deadline = asyncio.get_running_loop().time() + patience * 0.98
-    addresses = await _addresses(host, port, deadline)
+    deadline = asyncio.get_running_loop().time() + patience
+    addresses = (await lookup(host, port))[:MOST_ADDRESSES]
     failures: list[Result] = []
     for index, address in enumerate(addresses):
         left = deadline - asyncio.get_running_loop().time()
+        advice = "a firewall or NetworkPolicy drops what is sent, or there is no such host"
+        silence = Result("filtered", f"no answer from {address}; {advice}")
+        late.set(silence)
         try:
-            return await _connect(address, max(left, 0.01) / (len(addresses) - index))
+            sock = await _connect(address, max(left, 0.01) / (len(addresses) - index))
+            late.set(None)
+            return sock
         except TimeoutError:
-            text = f"no answer from {address}; a firewall or NetworkPolicy drops it, or no such host"
-            failures.append(Result("filtered", text))
+            failures.append(silence)
         except OSError as error:
             failures.append(explained(error, str(address)))
     worst = _telling(failures)
     what, _, advice = worst.text.partition("; ")
     others = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
     raise Unmet(worst.state, f"{what}{others}; {advice}" if advice else what + others)
-
-
-async def _addresses(host: str, port: int, deadline: float) -> list[Address]:
-    try:
-        async with asyncio.timeout_at(deadline):
-            return (await lookup(host, port))[:MOST_ADDRESSES]
-    except TimeoutError:
-        raise Unmet("error", f"the name server does not answer for {host}; is it reachable from here?") from None
 
 
 def _telling(failures: Iterable[Result]) -> Result:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from sidecars.core.resolvconf import Remembered, is_address, parse_search
-from sidecars.init.checks import Unmet
+from sidecars.init.checks import Result, Unmet, late
 
 T = TypeVar("T")
 
@@ -64,10 +64,13 @@ async def lookup(name: str, port: int = 0, family: int = 0) -> list[Address]:
     """Look a name up, in the order in which an application would try the addresses. Raises Unmet."""
     if complaint := impossible(name):
         raise Unmet("impossible", f"the name {name} can never exist ({await _try(name)}); {complaint}")
+    late.set(Result("error", f"the name server does not answer for {name} ({tried(name)}); is it reachable from here?"))
     try:
-        return await in_thread(("name", name, port, family), lambda: _getaddrinfo(name, port, family))
+        found = await in_thread(("name", name, port, family), lambda: _getaddrinfo(name, port, family))
     except socket.gaierror as error:
         raise _failure(name, error) from None
+    late.set(None)
+    return found
 
 
 async def _try(name: str) -> str:

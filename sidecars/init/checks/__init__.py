@@ -6,6 +6,7 @@ import asyncio
 import errno
 import importlib
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -84,6 +85,10 @@ CHECKS: dict[str, Scheme] = {
     "redis": Scheme("redis", port=6379, options=LOGIN),
 }
 
+# What it means when time runs out at this point of an attempt; a check sets it as it goes on. A deadline of its own
+# could not say it for sure: of two that have passed on a busy machine, asyncio tells of the outer one only.
+late: ContextVar[Result | None] = ContextVar("late", default=None)
+
 Check = Callable[["Target", float], Awaitable[Result]]
 
 
@@ -104,13 +109,14 @@ def prepared(target: Target) -> Check:
 
 async def attempt(check: Check, target: Target, patience: float) -> Result:
     """Make one attempt within so many seconds. What the world does wrong is a result; what is wrong here is raised."""
+    late.set(None)
     try:
         async with asyncio.timeout(patience):
             return await check(target, patience)
     except Unmet as unmet:
         return unmet.result
     except TimeoutError:
-        return Result("not-ready", f"answers, but not within {patience:g} s")
+        return late.get() or Result("not-ready", f"answers, but not within {round(patience, 2):g} s")
     except asyncio.LimitOverrunError:
         return Result("not-ready", "sends more than any answer holds; is it what listens there?")
     except (OSError, EOFError) as error:

@@ -12,7 +12,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from sidecars.core.errors import WrongSettings
-from sidecars.init.checks import Result, shown
+from sidecars.init.checks import Result, late, shown
 
 if TYPE_CHECKING:
     from sidecars.init.target import Target
@@ -39,6 +39,7 @@ def _argv(target: Target) -> list[str]:
 
 async def check(target: Target, patience: float) -> Result:
     """Run the program once; it is killed, with what it has started, when its time is up."""
+    late.set(Result("not-ready", f"was killed, for it took longer than {round(patience, 2):g} s"))
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     kept = bytearray()
@@ -88,7 +89,7 @@ def _judged(target: Target, code: int | None, output: str, patience: float) -> R
     last = output.strip().rpartition("\n")[2]
     said = f": {shown(last)}" if last else ""
     if code is None:
-        return Result("not-ready", f"was killed, for it took longer than {patience:g} s{said}")
+        return Result("not-ready", f"was killed, for it took longer than {round(patience, 2):g} s{said}")
     wanted = target.number("exit", 0)
     if code != wanted:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exits {code}"
