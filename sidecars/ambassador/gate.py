@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 64  # connections accepted before others have their turn
 _QUIET = 10.0  # seconds between two warnings of one kind
+_MOST_WAITING = 4096  # as many as the kernel lets in before they are accepted
 _REST = 0.1  # seconds without accepting after descriptors ran out
 # One client's trouble, not the listening socket's.
 _PASSING = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ENETDOWN, errno.EHOSTUNREACH)
@@ -89,12 +90,14 @@ class Gate:
     def stop(self) -> None:
         """Accept none any more, but those who have come by now: closing the socket would reset them."""
         for sock in list(self._listening.values()):
-            self._accept(sock)
+            for _ in range(_MOST_WAITING // _AT_ONCE):
+                if self._resting or not self._accept(sock):
+                    break
         self._listen({})
 
     def close(self, reason: Reason) -> None:
         """End everything that has come in."""
-        self.stop()
+        self._listen({})
         for connection in self._queue.clear():
             self._refuse(connection, reason)
         for connection, greeting in list(self._greeting.items()):
@@ -116,8 +119,8 @@ class Gate:
         for fd, sock in self._listening.items():
             self._watch(fd, sock)
 
-    def _accept(self, listening: socket.socket) -> None:
-        """Take those who wait, or a good part of them: the loop calls again while there are more."""
+    def _accept(self, listening: socket.socket) -> bool:
+        """Take those who wait, or a good part of them: say whether there may be more, of which the loop tells again."""
         accept, now = listening._accept, self.plane.loop.now  # type: ignore[attr-defined]
         family, wide, accepted = listening.family, self._wide, self.mode.accepted
         for _ in range(_AT_ONCE):
@@ -125,11 +128,11 @@ class Gate:
                 # socket.accept() makes the same calls, and looks up a default timeout.
                 fd, address = accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     self.plane.exhausted()
-                    return
+                    return False
                 if error.errno in _PASSING:
                     continue
                 raise
@@ -143,6 +146,7 @@ class Gate:
                 accepted(connection)
             else:
                 self._arrived(connection)
+        return True
 
     def _arrived(self, connection: Connection) -> None:
         # A PROXY header names somebody else, who is asked for once it is read.

@@ -28,7 +28,7 @@ ACCEPT = READ | select.EPOLLEXCLUSIVE
 _MOST = 512  # events taken at once
 _TICK = 0.05  # seconds: how late a deadline of later() may be noticed
 
-Handler = Callable[[int], None]
+Handler = Callable[[int], object]
 
 
 class Deadline:

@@ -271,6 +271,13 @@ class Flow:
     def _yield(self) -> None:
         """Let others have their turn: to watch it anew tells what there is to read in the next round."""
         self.owner.loop.change(self.fd, BOTH)
+        if self._wary:
+            # What TLS has decrypted is no news to the kernel.
+            self.owner.loop.soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if not self.ended and not self.waiting:
+            self.read()
 
     def _end(self) -> None:
         """The source has sent all: tell the sink."""

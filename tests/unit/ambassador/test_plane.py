@@ -238,6 +238,25 @@ def test_a_connection_outlives_its_route_which_may_come_back():
     run(test())
 
 
+def test_whom_the_kernel_has_let_in_before_a_listener_closes_is_served():
+    async def test() -> None:
+        async with rig("a") as plane:
+            plane.apply(plane.endpoint("a"))
+            # The loop does not turn meanwhile.
+            clients = [socket.create_connection(("127.0.0.1", plane.port)) for _ in range(100)]
+            plane.plane.drain(close_listeners=True)
+            for each in plane.sockets:
+                each.close()
+            assert plane.plane.connections() == 100
+            for client in clients:
+                reader, writer = await asyncio.open_connection(sock=client)
+                assert await reader.read(1) == b"a"
+                writer.close()
+            await plane.until_idle()
+
+    run(test())
+
+
 def test_one_that_is_being_dialled_is_given_up_for_another_when_it_is_removed():
     async def test() -> None:
         full = socket.create_server(("127.0.0.1", 0), backlog=0)
