@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _QUIET = 0.5  # seconds without a connection, after which the application is taken to dial no more
 _LAST_LOOK = 0.2  # seconds to count what is cut; who is stopped has a second to let go
 _LOOK = 0.05  # seconds between two looks, while draining
-# What is kept of the grace: in its last tenth, a second at most, nobody is let in; in the last of that, all is closed.
+# What is kept of the grace: in its last tenth, a second at most, nobody is let in, and who loses nothing
+# by it is let go; in the last of that, all is closed.
 _RESERVE_SHARE, _RESERVE_SECONDS, _CUT_SHARE = 0.1, 1.0, 0.2
 
 
@@ -131,7 +132,7 @@ class Ambassador:
         life.reload = self._carrying.reopen  # no listener is opened any more
         loop = asyncio.get_running_loop()
         reserve = min(_RESERVE_SECONDS, _RESERVE_SHARE * life.remaining())
-        closed = self._settings.drain_close_listeners
+        closed, finishing = self._settings.drain_close_listeners, False
         self._carrying.drain(False)
         if closed:
             self._close_listeners()
@@ -142,14 +143,15 @@ class Ambassador:
                 busy = loop.time()
             elif closed:
                 break
-            if not closed and (loop.time() - busy >= _QUIET or life.remaining() <= reserve):
+            spent = life.remaining() <= reserve
+            if (spent and not finishing) or (not closed and loop.time() - busy >= _QUIET):
                 # What came in by now is served: it is looked at once more.
-                closed = True
-                self._close_listeners()
+                closed, finishing = True, spent
+                self._close_listeners(finish=spent)
             await asyncio.sleep(_LOOK)
 
-    def _close_listeners(self) -> None:
-        self._carrying.drain(True)
+    def _close_listeners(self, finish: bool = False) -> None:
+        self._carrying.drain(True, finish)
         self._listening.close_others(())
 
     async def _end(self) -> None:

@@ -36,8 +36,8 @@ class Carrying(Protocol):
     def apply(self, plan: Plan, sockets: Listening) -> None:
         """Do as the plan says."""
 
-    def drain(self, close_listeners: bool) -> None:
-        """Let what is open come to its end; with that, let nobody in."""
+    def drain(self, close_listeners: bool, finish: bool = False) -> None:
+        """Let what is open come to its end; see Plane.drain()."""
 
     def connections(self) -> int:
         """Say how many clients' connections are open."""

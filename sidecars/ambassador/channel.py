@@ -40,9 +40,10 @@ class Apply(NamedTuple):
 
 
 class Drain(NamedTuple):
-    """To a worker: let what is open come to its end."""
+    """To a worker: let what is open come to its end; see Plane.drain()."""
 
     close_listeners: bool
+    finish: bool
 
 
 class Ask(NamedTuple):

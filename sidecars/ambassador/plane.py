@@ -32,7 +32,7 @@ class Mode(Protocol):
         """Serve a client."""
 
     def drain(self) -> None:
-        """Begin nothing that need not be."""
+        """Let go of every client that loses nothing by it."""
 
     def close(self) -> None:
         """End everything, at once."""
@@ -123,13 +123,17 @@ class Plane:
         for gate in self._gates.values():
             gate.rest()
 
-    def drain(self, close_listeners: bool) -> None:
-        """Expect no more; connections run to their end, and new ones are taken unless listeners are to be closed."""
+    def drain(self, close_listeners: bool, finish: bool = False) -> None:
+        """Expect no more; connections run to their end, and new ones are taken unless listeners are to be closed.
+
+        finish  the time is nearly over: a client that can be let go without a loss is, as by Redis between two commands
+        """
         self._shut = self._shut or close_listeners
         for gate in self._every():
             if close_listeners:
                 gate.stop()
-            gate.mode.drain()
+            if finish:
+                gate.mode.drain()
 
     def connections(self) -> int:
         """How many clients are connected, those that wait included: none, while draining, is the end."""

@@ -171,7 +171,7 @@ class Tcp:
         self._begin_sweep()
 
     def drain(self) -> None:
-        """Begin nothing that need not be: here, all runs to its end."""
+        """Let go of every client that loses nothing by it: of bytes, nobody knows where one may end."""
 
     def close(self) -> None:
         """End everything, at once."""

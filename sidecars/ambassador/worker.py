@@ -41,8 +41,8 @@ class Worker:
                 self._set_up(message, descriptors[0])
             case Apply():
                 self._apply(message, descriptors)
-            case Drain(close_listeners) if self._plane:
-                self._plane.drain(close_listeners)
+            case Drain(close_listeners, finish) if self._plane:
+                self._plane.drain(close_listeners, finish)
                 if close_listeners:
                     self._keep(frozenset())
             case Ask(number):

@@ -223,9 +223,9 @@ class Workers:
         for each in self._workers:
             each.apply()
 
-    def drain(self, close_listeners: bool) -> None:
+    def drain(self, close_listeners: bool, finish: bool = False) -> None:
         """Let what is open come to its end."""
-        self.draining = Drain(close_listeners)
+        self.draining = Drain(close_listeners, finish)
         for each in self._workers:
             each.tell(self.draining)
 

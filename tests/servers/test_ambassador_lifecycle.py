@@ -174,6 +174,19 @@ def test_a_second_signal_stops_at_once_and_counts_what_is_cut(upstream):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_a_redis_client_between_two_commands_is_served_to_the_last_and_then_let_go(upstream, workers):
+    """A pool of connections that is kept open for ever is no reason to fail."""
+    arguments = (f":0=redis://{upstream.address}", "--grace=1s", f"--workers={workers}")
+    with running(*arguments) as ambassador, ambassador.connect() as client:
+        ambassador.send(signal.SIGTERM)
+        ambassador.wait_for("draining")
+        client.sendall(b"PING\r\n")
+        assert received(client, 7) == b"+PONG\r\n"
+        assert received(client, 1) == b""
+        assert ambassador.ended()[0] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_drain_under_load_drops_nothing(upstream, workers):
     with running(f":0=tcp://{upstream.address}", f"--workers={workers}") as ambassador:
         with Load(ambassador) as load:

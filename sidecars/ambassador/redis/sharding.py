@@ -79,6 +79,7 @@ class Sharding:
         self.shards: list[Shard] = []
         self._leaving: list[Shard] = []  # those of an earlier plan that have commands still
         self.places: dict[bytes, int] = {}
+        self._places: dict[bytes, int] = {}  # what was remembered before that
         self.tallies: dict[bytes, Tally] = {}
         self.own = Tally("local")
         self.unsent = 0
@@ -137,6 +138,7 @@ class Sharding:
         tag = settings.hash_tag.encode() if settings.hash_tag else None
         self.ring = Ring(nodes, settings.hash, settings.distribution, tag, live)
         self.places.clear()
+        self._places = {}
 
     def _point(self, shard: Shard, endpoint: Endpoint | None) -> None:
         before, shard.endpoint = shard.endpoint, endpoint
@@ -179,7 +181,14 @@ class Sharding:
         self.settle()
 
     def drain(self) -> None:
-        """Begin nothing that need not be: clients are served on."""
+        """Close each client as soon as it has the replies to what it has sent.
+
+        Not one that is handed to somebody: who waits for a message, or is within a transaction, would lose it.
+        """
+        for session in list(self.sessions.values()):
+            if session.taker is None:
+                session.finish()
+        self.settle()
 
     def close(self) -> None:
         """End everything, at once."""
@@ -238,11 +247,16 @@ class Sharding:
 
     def place(self, key: bytes) -> int:
         """Find the shard of a key that stands as it does on the wire, and remember it."""
+        index = self._places.get(key)
+        if index is None:
+            index = self.ring.shard(key[key.index(b"\n") + 1 : -2])
+            if self.settings.distribution == "random":
+                return index
         if len(self.places) >= _MOST_PLACES:
+            # The keys in use come back from there one by one; the others are forgotten the next time.
+            self._places = self.places.copy()
             self.places.clear()
-        index = self.ring.shard(key[key.index(b"\n") + 1 : -2])
-        if self.settings.distribution != "random":
-            self.places[key] = index
+        self.places[key] = index
         return index
 
     def learn(self, name: bytes) -> Tally | None:
