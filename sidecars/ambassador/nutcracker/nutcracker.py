@@ -33,8 +33,8 @@ class Nutcracker(Ambassador):
     async def run(self, life: Lifecycle) -> None:
         """Carry until the drain has ended."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTTIN, partial(self._turn, 1))
-        loop.add_signal_handler(signal.SIGTTOU, partial(self._turn, -1))
+        loop.add_signal_handler(signal.SIGTTIN, partial(self._turn, signal.SIGTTIN, 1))
+        loop.add_signal_handler(signal.SIGTTOU, partial(self._turn, signal.SIGTTOU, -1))
         # twemproxy hears these, and does nothing.
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             loop.add_signal_handler(number, partial(log.debug, "signal ignored", signal=number.name))
@@ -44,17 +44,17 @@ class Nutcracker(Ambassador):
         """Say nothing of connections that were cut by who has not asked for a drain: twemproxy cuts them all."""
         return super().undelivered() if self._settings.grace else None
 
-    def _turn(self, by: int) -> None:
+    def _turn(self, number: signal.Signals, by: int) -> None:
         self._verbose = min(max(self._verbose + by, LEAST_VERBOSE), MOST_VERBOSE)
         logging.set_level("info")
-        log.info("log level", verbose=self._verbose, least=level(self._verbose))
+        log.info("log level", signal=number.name, verbose=self._verbose, least=level(self._verbose))
         logging.set_level(level(self._verbose))
 
     def _hang_up(self) -> None:
         if self._flags.output:
             try:
                 redirect(self._flags.output)
-                log.info("log reopened", path=self._flags.output)
+                log.info("log reopened", signal="SIGHUP", path=self._flags.output)
             except WrongSettings as error:
                 log.error("log not reopened", error=str(error))
         super()._hang_up()
