@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -203,6 +205,25 @@ def test_tls_is_spoken_and_the_certificate_checked(tmp_path: Path) -> None:
 def test_an_upstream_without_tls_is_said_to_have_none() -> None:
     reason, _ = result(lambda: Upstreamed(b"220 hello\r\n"), PING, Redis(), tls=ClientTls(verify=False))
     assert reason == "it does not speak TLS"
+
+
+def test_when_we_are_out_of_descriptors_nothing_is_known_of_the_upstream() -> None:
+    program = """
+import asyncio, os, resource
+from sidecars.ambassador.checks import Asked, Unknown, ask
+from sidecars.ambassador.settings import Check, TcpCheck, Upstream
+
+async def main():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, 4096))
+    try:
+        print(await ask(Asked(("127.0.0.1", 1), Upstream(address="a:1"), Check(tcp=TcpCheck()))))
+    except Unknown as error:
+        print("unknown")
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("unknown\n", "")
 
 
 def test_it_is_asked_at_once_and_again() -> None:
