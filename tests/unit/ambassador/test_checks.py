@@ -214,7 +214,8 @@ from sidecars.ambassador.checks import Asked, Unknown, ask
 from sidecars.ambassador.settings import Check, TcpCheck, Upstream
 
 async def main():
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, 4096))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))
     try:
         print(await ask(Asked(("127.0.0.1", 1), Upstream(address="a:1"), Check(tcp=TcpCheck()))))
     except Unknown as error:
