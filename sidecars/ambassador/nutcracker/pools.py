@@ -89,12 +89,12 @@ class _Pool:
         self._name = f"the pool {name} in {path}"
         if not isinstance(keys, dict):
             raise WrongSettings(f"{self._name} has no keys; write listen, redis: true and servers below it")
+        self._keys: Mapping[str, Any] = keys
         for key, value in keys.items():
             if key not in _KEYS:
                 raise WrongSettings(f"{self._name} has the key {key}, which is unknown; {nearest(key, _KEYS)}")
             if not isinstance(value, str) and key != "servers":
                 raise self._wrong(key, "one value")
-        self._keys: Mapping[str, Any] = keys
 
     def _wrong(self, key: str, expected: str) -> WrongSettings:
         value = self._keys.get(key)

@@ -116,6 +116,8 @@ REFUSED = [
     ("alpha:\n  redis: true\n  listen: 127.0.0.1:1\n", "has no servers; give it"),
     (ALPHA + "  foo: 1\n", "has the key foo, which is unknown"),
     (ALPHA + "  hsah: md5\n", "has the key hsah, which is unknown; did you mean hash?"),
+    (ALPHA + "  hash: {}\n", "hash cannot be used, expected one value"),
+    (ALPHA + "? [a]\n: b\n", "is not valid YAML: line 7: a key is no word"),
     (ALPHA + "  hash: FNV1A_64\n", "hash is 'FNV1A_64', expected one_at_a_time, md5"),
     (ALPHA + "  distribution: ring\n", "distribution is 'ring', expected ketama, modula, random"),
     (ALPHA + "  hash_tag: abc\n", "has hash_tag 'abc', expected two characters"),

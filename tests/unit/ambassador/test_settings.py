@@ -122,6 +122,22 @@ def test_a_config_file_has_all_that_a_listener_can_be_told(tmp_path: Path) -> No
     assert settings.files == (str(config),)
 
 
+def test_what_is_read_twice_is_the_same_with_its_secrets(tmp_path: Path) -> None:
+    password, other = tmp_path / "password", tmp_path / "other"
+    password.write_text("hunter2")
+    other.write_text("hunter2")
+
+    def read(secret: str) -> tuple[Listener, ...]:
+        return loaded(AMBASSADOR_ROUTES=f":1=redis://{secret}").every_listener()
+
+    for one, another in ((f"a?password-file={password}", f"a?password-file={other}"), (":x@a", ":y@a")):
+        assert read(one) == read(one)
+        assert read(one) != read(another)
+    before = read(f"a?password-file={password}")
+    password.write_text("hunter3")
+    assert read(f"a?password-file={password}") == before
+
+
 def listeners(tmp_path: Path, *listeners: dict[str, Any], **settings: Any) -> Settings:
     config = tmp_path / "ambassador.json"
     config.write_text(json.dumps({"listeners": listeners, **settings}))

@@ -115,6 +115,7 @@ def test_what_was_put_in_is_remembered_by_place_and_by_value(tmp_path: Path) -> 
         ("a.yaml", "a: 1\n---\nb: 2", "DIR/a.yaml is not valid YAML: line 2: but found another document; correct it"),
         ("a.yaml", "a: \x07", "DIR/a.yaml is not valid YAML: "),
         ("a.yaml", "- a", "DIR/a.yaml holds no settings, expected a mapping, as key: value"),
+        ("a.yaml", "? [a]\n: b", "DIR/a.yaml is not valid YAML: line 1: a key is no word; correct it"),
         ("a.json", '{"a": 1, "b": 2, "a": 3}', "DIR/a.json is not valid JSON: a is given twice; correct it"),
         ("a.json", "{", "DIR/a.json is not valid JSON: "),
         ("a.toml", "a = ", "DIR/a.toml is not valid TOML: "),
