@@ -11,7 +11,7 @@ def main() -> NoReturn:
     """Run pod-init."""
     from sidecars.init import signals
 
-    signals.take()  # first of all: on PID 1 a signal that has no handler is lost, and the pod's grace with it
+    signals.end_at_once()  # first of all: on PID 1 a signal that has no handler is lost, and the pod's grace with it
     from sidecars.init.command import run
 
     run(sys.argv[1:], os.environ)

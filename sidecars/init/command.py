@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from sidecars.core.errors import SidecarError, WrongSettings
-from sidecars.init.signals import Ended, release
+from sidecars.init.signals import Ended, end_at_once, release, take
 
 if TYPE_CHECKING:
     from sidecars.core.ending import Ending
@@ -61,8 +61,6 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
         _run(name, subcommand, words[1:], environ)
     except SidecarError as error:
         _refuse(f"{PROG} {name}" if name in SUBCOMMANDS else PROG, error, words[1:], environ)
-    except Ended as end:
-        leave(int(128 + end.signal))
 
 
 def _answer(name: str) -> None:
@@ -77,7 +75,7 @@ def _answer(name: str) -> None:
         print(f"{PROG} {__version__}", flush=True)
         raise SystemExit(0)
     if not name:
-        print(usage(), file=sys.stderr, flush=True)
+        _complain(usage())
         raise SystemExit(2)
 
 
@@ -141,6 +139,7 @@ def _ending(module: Any, settings: Any, command: list[str] | None) -> Ending:
     from sidecars.core.ending import Ending, failed, finished
 
     try:
+        take()
         if command is None:
             module.run(settings)
         else:
@@ -149,6 +148,8 @@ def _ending(module: Any, settings: Any, command: list[str] | None) -> Ending:
         return finished(end.undone, end.signal)
     except Exception as error:  # noqa: BLE001  (this is the top)
         return failed(error)
+    finally:
+        end_at_once()
     return Ending(0)
 
 
@@ -182,11 +183,16 @@ def _refuse(prog: str, error: SidecarError, argv: list[str], environ: Mapping[st
     from sidecars.core.ending import write_termination_message
     from sidecars.core.healthcheck import given
 
-    print(f"{prog}: {error}", file=sys.stderr, flush=True)
+    _complain(f"{prog}: {error}")
     if not prog.endswith(" healthcheck"):
         path = given("termination-log", argv, environ, PREFIX) or "/dev/termination-log"
         write_termination_message(path, str(error))
     leave(error.exit_code)
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:  # Closed at the start it is None, which print() takes for stdout.
+        print(text, file=sys.stderr, flush=True)
 
 
 def leave(code: int) -> NoReturn:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -28,6 +30,12 @@ def heeded() -> list[signal.Signals]:
     return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def end_at_once() -> None:
+    """From now on a signal ends the process: an exception would leave modules half imported, and what is said unsaid."""
+    for number in heeded():
+        signal.signal(number, _leave)
+
+
 def take() -> None:
     """From now on the first signal raises Ended, and a second ends the process without tidying up."""
     for number in heeded():
@@ -44,6 +52,13 @@ def release() -> None:
     """Give back what Python changed, for the program that takes this process over: an exec keeps what is ignored."""
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    if sys.__stderr__ is not None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"pod-init: ended by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:

@@ -28,21 +28,25 @@ class Settings(Common, frozen=True, kw_only=True):
 
         pod-init wait TARGET... [-- COMMAND [ARGUMENT...]]
 
-        dns://NAME             the name has an address: ?answers=3 that many, type=A|AAAA|SRV
-        tcp://HOST:PORT        takes connections; so does HOST:PORT alone; ?banner=REGEX speaks first
-        unix:///PATH           a socket takes connections
-        tls://HOST:PORT        its certificate is trusted: ?min_days=7, names=a,b
-        http[s]://HOST/PATH    answers 2xx: ?status=200,3xx, body=REGEX, json=a.b==UP, method=HEAD,
-                               header_file=FILE, follow; other parameters are sent; options after a #
-                               leave all that is before it to be sent
-        grpc[s]://HOST:PORT/S  the service S, or all, is SERVING
-        redis://HOST and so on speak the service's own protocol: ?user=U, password_file=FILE
-        file:///PATH           is there: ?nonempty, contains=TEXT, newer=start, stable=2s
-        cmd:PROGRAM ARGUMENT   exits 0; cmd?exit=3:PROGRAM another code, cmd?output=REGEX:PROGRAM
+        dns://NAME             has an address; ?answers=3 that many, type=A|AAAA|SRV
+        tcp://HOST:PORT        takes connections, as HOST:PORT alone; ?banner=REGEX:
+                               speaks first
+        unix:///PATH           a socket takes connections; ?banner=REGEX
+        tls://HOST:PORT        has a certificate to trust; ?min_days=7, names=a,b
+        http[s]://HOST/PATH    answers 2xx; ?status=200,3xx, body=REGEX,
+                               json=a.b==UP, method=HEAD, header_file=FILE, follow;
+                               other parameters are sent, and all of them where
+                               the check's own options follow a #
+        grpc[s]://HOST:PORT/S  the service S, or the server, is SERVING
+        redis://HOST           and its like speak the service's own protocol;
+                               ?user=U, password_file=FILE
+        file:///PATH           is there; ?nonempty, contains=TEXT, newer=start,
+                               newer=/PATH, stable=2s
+        cmd:PROGRAM ARGUMENT   exits 0; cmd?exit=3:PROGRAM, cmd?output=REGEX:PROGRAM
         not:TARGET             is not so
 
     TLS takes ca=FILE, cert=FILE, cert_key=FILE, server_name=NAME and insecure; any target takes patience=2s. A target
-    with a password in it is given by INIT_TARGETS, or better by password_file.
+    with a password in it is given by INIT_TARGETS; better give password_file.
 
     Exit codes: 0 met, 1 failed, 2 wrong settings, 124 timed out, 125 can never be, 128+n ended by a signal. The reason
     is in the log and in the termination message.

@@ -242,6 +242,12 @@ def test_a_signal_ends_it_also_as_pid_1(wait: Start) -> None:
     assert "ended by SIGTERM" in waiting.left()
 
 
+def test_a_signal_before_it_has_begun_ends_it_as_such_too() -> None:
+    program = "import os; from sidecars.init import signals; signals.end_at_once(); os.kill(os.getpid(), 15)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (143, "pod-init: ended by SIGTERM\n")
+
+
 def test_a_started_program_ends_with_it(wait: Start, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     waiting = wait(f"cmd:sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 600'", "--patience", "5m")
