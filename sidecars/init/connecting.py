@@ -46,7 +46,7 @@ async def connected_unix(path: str, patience: float) -> AsyncIterator[Streams]:
         sock = await _connect(Address(socket.AF_UNIX, (path,)), patience)
         late.set(None)
     except FileNotFoundError:
-        raise Unmet("no-name", f"{path} does not exist") from None
+        raise Unmet("not-ready", f"{path} does not exist") from None
     except TimeoutError:
         raise Unmet(silence.state, silence.text) from None
     except ConnectionRefusedError:

@@ -31,7 +31,7 @@ def heeded() -> list[signal.Signals]:
 
 
 def end_at_once() -> None:
-    """From now on a signal ends the process: an exception would leave modules half imported, and what is said unsaid."""
+    """From now on a signal ends the process: an exception would leave modules half imported, and the end unsaid."""
     for number in heeded():
         signal.signal(number, _leave)
 

@@ -25,7 +25,7 @@ class Result(msgspec.Struct, frozen=True):
     """What one attempt has found.
 
     state  ok; or why not:
-           no-name       the name does not exist            no-endpoints  it exists and has no address
+           no-name       the DNS has no such name           no-endpoints  it exists and has no address
            refused       nothing listens there              filtered      no answer to the request to connect
            reset         the connection was broken off      tls           TLS, or the certificate, is not as wanted
            auth          the credentials are not accepted   not-ready     it answers, but not what is wanted

@@ -72,7 +72,8 @@ def test_a_banner_without_an_end_is_not_read_for_ever() -> None:
 
 def test_a_socket_in_the_filesystem_takes_connections(tmp_path: Path) -> None:
     path = str(tmp_path / "a.sock")
-    assert look(f"unix://{path}").text == f"{path} does not exist"
+    missing = look(f"unix://{path}")
+    assert (missing.state, missing.text) == ("not-ready", f"{path} does not exist")
     with Answering(silent, path=path):
         assert look(f"unix://{path}").state == "ok"
     assert look(f"unix://{path}").state == "refused"
