@@ -22,6 +22,7 @@ _BUFFER = memoryview(bytearray(_SIZE))
 _PIPE = 1024 * 1024  # the kernel's limit for a user without privileges
 _MOST_PIPES = 48  # pages of a user's pipes are limited: to 64 MiB, by default
 _ROUNDS = 16  # reads of one direction before others have their turn
+_SPLICES = 4  # the same, through a pipe
 _SPLICE = getattr(os, "splice", None)
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 _ENDING = HALF_CLOSED | GONE
@@ -217,7 +218,7 @@ class Flow:
             self._bulky = False
             return False
         before, fd, write = self.count, self.fd, pipe.write
-        for _ in range(_ROUNDS):
+        for _ in range(_SPLICES):
             try:
                 count = os.splice(fd, write, _PIPE, flags=_FLAGS)
             except BlockingIOError:

@@ -54,6 +54,8 @@ class Tcp:
         self._sent = 0
         self._targets: dict[str, Target] = {}
         self._live: list[Target] = []
+        # Until a name has had its first answer, clients wait for it: they may be as early as we are.
+        self.expected = True
         self._queue: Queue[Passage] = Queue(plane.loop, self._serve, Passage.late)
         self._sweep: Deadline | None = None
         self.update(route)
@@ -65,6 +67,7 @@ class Tcp:
         for endpoint in route.endpoints:
             targets[endpoint.key].take(endpoint, route)
         self._targets = targets
+        self.expected = self.expected and not targets
         # Who is down or ejected is better than nobody.
         self._live = [each for each in targets.values() if each.endpoint.state == "up"] or [
             each for each in targets.values() if each.endpoint.state in ("down", "ejected")
@@ -105,6 +108,8 @@ class Tcp:
         listener = self.route.listener
         live = self.others(passage)
         if not live:
+            if self.expected:
+                return 1.0
             passage.end("connect_failed" if passage.tried else "no_upstream")
             return 0.0
         most = listener.max_pending
@@ -364,7 +369,7 @@ class Passage:
 
     def late(self) -> None:
         """It has waited in vain."""
-        self.end("refused_full")
+        self.end("no_upstream" if self.tcp.expected else "refused_full")
 
     def lose_target(self, reason: Reason) -> None:
         """Its target takes no connections any more: another may do where none stands yet."""

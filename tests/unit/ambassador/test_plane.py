@@ -15,6 +15,7 @@ from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.plan import Endpoint, Outcome, Plan, Route
 from sidecars.ambassador.plane import Plane
 from sidecars.ambassador.settings import Listener, Upstream
+from sidecars.core.units import Seconds
 from tests.unit.core.running import free_port
 
 PATIENCE = 20.0
@@ -129,6 +130,7 @@ async def rig(*served: str, **settings: Any) -> AsyncIterator[Rig]:
 def test_who_gets_connections(states, allowed):
     async def test() -> None:
         async with rig("a", "b") as plane:
+            plane.apply(plane.endpoint("a"))
             plane.apply(*[plane.endpoint(name, state) for name, state in states.items()])
             assert {await plane.name() for _ in range(4)} == allowed
             if allowed == {""}:
@@ -234,6 +236,30 @@ def test_a_connection_outlives_its_route_which_may_come_back():
                     assert plane.plane.connections() == 2
             await plane.until_idle()
             assert plane.plane.counted()["connections_total"] == {(":0",): 2}
+
+    run(test())
+
+
+def test_who_comes_before_the_first_answer_to_a_name_waits_for_it():
+    async def test() -> None:
+        async with rig("a", queue_timeout=Seconds(20)) as plane:
+            plane.apply()
+            async with plane.client() as (reader, _):
+                while not plane.plane.connections():
+                    await asyncio.sleep(0.005)
+                plane.apply(plane.endpoint("a"))
+                assert await reader.read(1) == b"a"
+            await plane.until_idle()
+
+    run(test())
+
+
+def test_who_waits_in_vain_for_the_first_answer_to_a_name_is_let_go():
+    async def test() -> None:
+        async with rig("a", queue_timeout=Seconds(0.1)) as plane:
+            plane.apply()
+            assert await plane.name() == ""
+            assert plane.access.reasons == ["no_upstream"]
 
     run(test())
 
