@@ -152,6 +152,7 @@ def test_at_the_end_of_the_grace_what_is_open_is_cut_and_counted(upstream, worke
         for each in clients:
             each.sendall(b"x")
             assert received(each, 1) == b"x"
+        assert ambassador.sum("connections") == 3
         ambassador.send(signal.SIGTERM)
         code, events = ambassador.ended()
         assert code == 1

@@ -175,6 +175,7 @@ def test_the_access_log_has_the_lines_of_every_worker_also_the_last_ones(upstrea
                 exchange(client, b"x")
         with contextlib.ExitStack() as stack:
             connected(ambassador, 10, stack)
+            assert ambassador.sum("connections") == 10
             ambassador.send(signal.SIGTERM)
             assert ambassador.ended()[0] == 1
     records = [json.loads(line) for line in path.read_text().splitlines()]
