@@ -64,10 +64,11 @@ NEEDED = {"sidecars/core/forward": "fluent", "sidecars/core/follow": "watchdog"}
 KITS = {
     # What keeps a repository that is reached by HTTP: ssh-keygen verifies signatures, openssl signs for a GitHub App.
     "git": "/usr/bin/git /usr/bin/ssh-keygen /usr/bin/openssl".split(),  # noqa: SIM905
-    # What hooks are written with, and what git starts through a shell: ssh, and gpgv.
+    "ssh": ["/usr/bin/ssh"],
+    # What hooks are written with, and what git starts through a shell: gpgv.
     "shell": """
         /usr/bin/bash package:coreutils package:grep package:sed package:tar package:gzip /usr/bin/curl /usr/bin/socat
-        /usr/bin/ssh /usr/bin/gpgv
+        /usr/bin/gpgv
     """.split(),  # noqa: SIM905
     "server": ["/usr/lib/git-core/git-http-backend"],
     "redis": ["/usr/bin/redis-server", "/usr/bin/redis-cli"],
