@@ -119,7 +119,7 @@ class Here:
 
     def counted(self) -> Counted:
         """Give all that was counted."""
-        return with_dropped(self._plane.counted(), self._access)
+        return {"workers": {(): 1}, **with_dropped(self._plane.counted(), self._access)}
 
     def start(self) -> None:
         """Nothing is to be started."""
