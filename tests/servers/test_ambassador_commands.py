@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import re
 import socket
 import subprocess
@@ -16,6 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from sidecars.ambassador.redis.commands import COMMANDS
 from sidecars.ambassador.redis.ring import Node, Ring, node_name
 from sidecars.ambassador.settings import Upstream
 from tests.servers.ambassador import Ambassador, configured, running
@@ -56,7 +59,10 @@ class Rig:
 
     def key(self, shard: int, prefix: str = "key") -> str:
         """A key of that shard."""
-        return next(key for key in (f"{prefix}:{n * n}" for n in range(999)) if self._ring.shard(key.encode()) == shard)
+        return next(key for key in (f"{prefix}:{n * n}" for n in range(999)) if self.shard(key) == shard)
+
+    def shard(self, key: str) -> int:
+        return self._ring.shard(key.encode())
 
     def client(self, listener: str = PLAIN, **options: Any) -> redis.Redis:
         return redis.Redis(unix_socket_path=self.path(listener), decode_responses=True, **options)
@@ -296,6 +302,38 @@ def test_transactions_do_what_redis_does(rig: Rig) -> None:
     assert rig.servers[0].client().get(one) == "5"
 
 
+STEPS = [
+    "MULTI", "MULTI", "EXEC", "EXEC", "EXEC", "DISCARD", "WATCH {t}a", "WATCH {t}b {t}c", "UNWATCH", "SET {t}a 1",
+    "INCR {t}b", "GET {t}c", "MGET {t}a {t}b", "DEL {t}a", "LPUSH {t}l v", "LPOP {t}l", "BLPOP {t}l 0.01", "GET",
+    "PING", "ECHO a", "EXISTS {t}a {t}a", "MSET {t}a 1 {t}b 2", "LPUSH {t}a v", "SET {t}c " + "x" * 70_000, "WATCH",
+    "EVAL return{redis.call('incr',KEYS[1])} 1 {t}a", "MULTI x", "EXEC x", "RESET", "SETEX {t}a 1", "NOTHING",
+]  # fmt: skip
+
+
+def test_transactions_and_all_between_are_answered_as_by_one_server(rig: Rig) -> None:
+    direct = rig.servers[rig.shard("{t}")].path
+    for seed in range(6):
+        answers = []
+        for path in (rig.path(), direct):
+            chosen = random.Random(os.environ.get("SEED", "") + str(seed))
+            with contextlib.closing(Talk(path)) as talk:
+                talk.ask("DEL {t}a {t}b {t}c {t}l")
+                pieces = [chosen.choices(STEPS, k=chosen.choice([1, 1, 2, 10])) for _ in range(15)]
+                answers.append(
+                    [
+                        (step, told(reply))
+                        for piece in pieces
+                        for step, reply in zip(piece, talk.ask(*piece), strict=True)
+                    ]
+                )
+        assert answers[0] == answers[1], seed
+
+
+def told(reply: Any) -> Any:
+    """The reply, without the words of an error on a command that is not known."""
+    return "-ERR unknown" if str(reply).startswith("-ERR unknown") else reply
+
+
 # Blocking commands.
 
 
@@ -448,6 +486,22 @@ def test_redis_benchmark_works(rig: Rig) -> None:
 
 
 # Failures.
+
+
+WORDS = ["{t}a", "1", "2", "0", "-1", "STREAMS", "STORE", "LOAD", "EXISTS", "NUMSUB", "*", "3", "AUTH", "GET", "INFO"]
+
+
+def test_whatever_a_client_sends_others_are_served(rig: Rig) -> None:
+    chosen = random.Random(os.environ.get("SEED", "anything"))
+    names = sorted(name.decode() for name in COMMANDS) + ["MULTI", "WATCH", "SUBSCRIBE", "NOTHING"] * 5
+    with rig.talk() as other:
+        for _ in range(150):
+            some = chosen.choices(names, k=20)
+            with rig.talk() as talk:
+                talk.send("PING", *(" ".join([name, *chosen.choices(WORDS, k=chosen.randrange(5))]) for name in some))
+                if chosen.random() < 0.7:
+                    assert talk.reply() == "PONG"
+        assert other.ask("SET k 1", "MULTI", "GET k", "EXEC")[3] == ["1"]
 
 
 def test_what_a_lost_shard_was_doing_fails_and_the_rest_goes_on(tmp_path: Path) -> None:

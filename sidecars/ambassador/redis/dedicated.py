@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sidecars.ambassador.redis.blocking import Blocking
 from sidecars.ambassador.redis.commands import Command, WrongArguments, keys
 from sidecars.ambassador.redis.subscription import Subscription
-from sidecars.ambassador.redis.transaction import Transaction
+from sidecars.ambassador.redis.transaction import Transaction, discarded
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session, Taker
@@ -23,7 +23,10 @@ def take(session: Session, command: Command, name: bytes, arguments: list[bytes]
 
     WrongArguments, with the error to answer.
     """
-    found = keys(command, arguments)
+    try:
+        found = keys(command, arguments)
+    except WrongArguments as wrong:
+        raise WrongArguments(discarded(wrong)) if name == b"EXEC" else wrong from None
     if command.kind == "blocking":
         return _block(session, command, found, arguments, frame)
     if command.kind == "pubsub":

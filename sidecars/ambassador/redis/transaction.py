@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.redis.commands import COMMANDS, Command, WrongArguments, blocks, keys, unsupported
+from sidecars.ambassador.redis.commands import COMMANDS, Command, WrongArguments, blocks, keys, longest, unsupported
 from sidecars.ambassador.redis.line import Line, line_to, slot_for
 from sidecars.ambassador.redis.reading import encoded
 from sidecars.ambassador.redis.writing import OK, array, error
@@ -22,6 +22,11 @@ OTHER_SHARD = (
     "CROSSSLOT Keys in request don't hash to the same slot: a transaction is on one shard, that of its first key; to "
     "keep keys on one, set hash_tag and give them the same tag"
 )
+
+
+def discarded(wrong: WrongArguments) -> str:
+    """Make the error for an EXEC that is wrong itself."""
+    return f"EXECABORT Transaction discarded because of: {str(wrong).removeprefix('ERR ')}"
 
 
 class Transaction:
@@ -58,8 +63,10 @@ class Transaction:
         try:
             return self._command(name, arguments, frame)
         except WrongArguments as wrong:
-            # What Redis runs at once inside MULTI, it does not abort for.
-            self.aborted = self.aborted or (self.queueing and name not in (b"MULTI", b"WATCH"))
+            if name == b"EXEC" and not self.over:
+                self._abort(discarded(wrong))
+                return True
+            self.aborted = self.aborted or self.queueing
             self.session.answer(error(str(wrong)))
             return True
 
@@ -104,7 +111,9 @@ class Transaction:
     def multi(self, frame: bytes) -> None:
         """Begin to queue."""
         if self.queueing:
-            raise WrongArguments("ERR MULTI calls can not be nested")
+            # Redis runs it at once, and does not abort for it.
+            self.session.answer(error("ERR MULTI calls can not be nested"))
+            return
         self.queueing = True
         if self.line is not None:
             self.line.ask(frame, slot_for(self.session, b"MULTI"))
@@ -114,16 +123,18 @@ class Transaction:
     def watch(self, found: list[bytes], frame: bytes) -> None:
         """Watch keys."""
         if self.queueing:
-            raise WrongArguments("ERR WATCH inside MULTI is not allowed")
+            self.session.answer(error("ERR WATCH inside MULTI is not allowed"))
+            return
         shard = self._shard(found)
         assert shard is not None  # noqa: S101  (it has keys)
         self._pin(shard).ask(frame, slot_for(self.session, b"WATCH"))
 
     def _exec(self, frame: bytes) -> None:
         if not self.queueing:
-            raise WrongArguments("ERR EXEC without MULTI")
+            self.session.answer(error("ERR EXEC without MULTI"))
+            return
         if self.aborted:
-            self._abort()
+            self._abort(_ABORTED)
             return
         if self.line is None and not self.ahead:
             self.session.answer(array([]))
@@ -138,10 +149,10 @@ class Transaction:
                 return
         self._last(frame, b"EXEC")
 
-    def _abort(self) -> None:
+    def _abort(self, why: str) -> None:
         """Have the shard forget it, and the client know."""
         if self.line is None:
-            self.session.answer(error(_ABORTED))
+            self.session.answer(error(why))
             self._end()
             return
         self.over = True
@@ -149,10 +160,10 @@ class Transaction:
 
         def forgotten(head: bytes) -> None:
             if slot.session is not None:
-                self.session.complete(slot, error(_ABORTED))
+                self.session.complete(slot, error(why))
             self._finished(head)
 
-        self.line.ask(encoded([b"DISCARD"]), None, forgotten)
+        self.line.ask(encoded([b"DISCARD" if self.queueing else b"UNWATCH"]), None, forgotten)
 
     def _discard(self, frame: bytes) -> None:
         if not self.queueing:
@@ -190,11 +201,12 @@ class Transaction:
     def _between(self, command: Command, found: list[bytes], arguments: list[bytes], frame: bytes) -> bool:
         """Do a command while keys are watched: in its order with them, where it is on their shard."""
         waits = command.kind == "blocking" and blocks(command, arguments)
-        if waits or command.kind == "pubsub" or command.name in _FIXED:
-            raise unsupported(command.name, "not while keys are watched: UNWATCH first")
         if self.line is not None and found and {self.session.shard_of(key) for key in found} == {self.line.shard}:
-            self.line.ask(frame, slot_for(self.session, command.name))
+            extra = longest(command, arguments) or None if waits else 0.0
+            self.line.ask(frame, slot_for(self.session, command.name), extra=extra)
             return True
+        if waits or command.kind == "pubsub" or command.name in _FIXED:
+            raise unsupported(command.name, "not while keys of another shard are watched: UNWATCH first")
         return self.session.usual(command.name, arguments, frame)
 
     # The shard.
