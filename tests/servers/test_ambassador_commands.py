@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -21,7 +22,7 @@ from redis.retry import Retry
 from sidecars.ambassador.redis.commands import COMMANDS
 from sidecars.ambassador.redis.ring import Node, Ring, node_name
 from sidecars.ambassador.settings import Upstream
-from tests.servers.ambassador import Ambassador, configured, running
+from tests.servers.ambassador import configured, running
 from tests.servers.redis_server import PATIENCE, RedisServer, needs_redis
 
 pytestmark = needs_redis
@@ -131,7 +132,7 @@ def client(rig: Rig, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
         yield client
 
 
-def until(happened: Callable[[], Any], ambassador: Ambassador | None = None) -> None:
+def until(happened: Callable[[], Any]) -> None:
     """Wait until something is so."""
     event = threading.Event()
     for _ in range(int(PATIENCE / 0.005)):
@@ -523,3 +524,31 @@ def test_what_a_lost_shard_was_doing_fails_and_the_rest_goes_on(tmp_path: Path) 
             assert wait.ask(f"SET {there} 1", "MULTI", f"GET {there}", "EXEC")[3] == ["1"]
             one.restart()
             until(lambda: wait.ask("MULTI", f"GET {key}", "EXEC")[2] == [None])
+
+
+def test_who_waits_where_nothing_will_come_any_more_is_told(tmp_path: Path) -> None:
+    with RedisServer() as old, RedisServer() as new:
+        config, path = tmp_path / "config.json", str(tmp_path / "socket")
+
+        def to(*servers: RedisServer) -> str:
+            return configured(
+                config, {"listen": path, "upstreams": [{"address": s.path} for s in servers], "redis": {}}
+            )
+
+        with running(to(old)) as ambassador, contextlib.ExitStack() as stack:
+            wait, listen, every, multi = (stack.enter_context(contextlib.closing(Talk(path))) for _ in range(4))
+            assert listen.ask("SUBSCRIBE channel") and every.ask("PSUBSCRIBE *")
+            assert multi.ask("WATCH k", "MULTI", "SET k 1") == ["OK", "OK", "QUEUED"]
+            wait.send("BLPOP list 0")
+            until(lambda: old.client().info("clients")["blocked_clients"])
+            to(new)
+            ambassador.send(signal.SIGHUP)
+            assert (
+                wait.reply()
+                == "-UNBLOCKED force unblock from blocking operation, the keys are on another connection now"
+            )
+            assert listen.ended() and every.ended()
+            assert multi.ask("GET k", "EXEC")[0].startswith("-CROSSSLOT")
+            assert wait.ask("SET k 2", "GET k") == ["OK", "2"]
+            assert (old.client().get("k"), new.client().get("k")) == (None, "2")
+            until(lambda: old.client().info("clients")["blocked_clients"] == 0)
