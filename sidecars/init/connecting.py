@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecars.init.checks import Result, Unmet, explained, late
@@ -40,15 +41,15 @@ async def connected(
 @contextlib.asynccontextmanager
 async def connected_unix(path: str, patience: float) -> AsyncIterator[Streams]:
     """Connect to a socket in the filesystem. Raises Unmet."""
-    silence = Result("filtered", "takes no connection; its queue is full")
-    late.set(silence)
+    silence = Unmet("filtered", "takes no connection; its queue is full")
+    late.set(lambda: silence.result)
     try:
         sock = await _connect(Address(socket.AF_UNIX, (path,)), patience)
         late.set(None)
     except FileNotFoundError:
         raise Unmet("not-ready", f"{path} does not exist") from None
     except TimeoutError:
-        raise Unmet(silence.state, silence.text) from None
+        raise silence from None
     except ConnectionRefusedError:
         raise Unmet("refused", "refused; the socket is there, but nobody listens on it") from None
     except OSError as error:
@@ -69,7 +70,7 @@ async def dial(host: str, port: int, patience: float) -> socket.socket:
         left = deadline - asyncio.get_running_loop().time()
         advice = "a firewall or NetworkPolicy drops what is sent, or there is no such host"
         silence = Result("filtered", f"no answer from {address}; {advice}")
-        late.set(silence)
+        late.set(partial(Result, silence.state, silence.text))
         try:
             sock = await _connect(address, max(left, 0.01) / (len(addresses) - index))
             late.set(None)

@@ -64,7 +64,10 @@ async def lookup(name: str, port: int = 0, family: int = 0) -> list[Address]:
     """Look a name up, in the order in which an application would try the addresses. Raises Unmet."""
     if complaint := impossible(name):
         raise Unmet("impossible", f"the name {name} can never exist ({await _try(name)}); {complaint}")
-    late.set(Result("error", f"the name server does not answer for {name} ({tried(name)}); is it reachable from here?"))
+    if is_address(name):
+        return _getaddrinfo(name, port, family)
+    silence = f"the name server does not answer for {name} ({tried(name)}); is it reachable from here?"
+    late.set(lambda: Result("error", silence))
     try:
         found = await in_thread(("name", name, port, family), lambda: _getaddrinfo(name, port, family))
     except socket.gaierror as error:

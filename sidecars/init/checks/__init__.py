@@ -87,7 +87,7 @@ CHECKS: dict[str, Scheme] = {
 
 # What it means when time runs out at this point of an attempt; a check sets it as it goes on. A deadline of its own
 # could not say it for sure: of two that have passed on a busy machine, asyncio tells of the outer one only.
-late: ContextVar[Result | None] = ContextVar("late", default=None)
+late: ContextVar[Callable[[], Result] | None] = ContextVar("late", default=None)
 
 Check = Callable[["Target", float], Awaitable[Result]]
 
@@ -116,7 +116,8 @@ async def attempt(check: Check, target: Target, patience: float) -> Result:
     except Unmet as unmet:
         return unmet.result
     except TimeoutError:
-        return late.get() or Result("not-ready", f"answers, but not within {round(patience, 2):g} s")
+        meaning = late.get()
+        return meaning() if meaning else Result("not-ready", f"answers, but not within {round(patience, 2):g} s")
     except asyncio.LimitOverrunError:
         return Result("not-ready", "sends more than any answer holds; is it what listens there?")
     except (OSError, EOFError) as error:

@@ -46,7 +46,8 @@ async def _services(target: Target) -> list[str]:
 
     if complaint := impossible(target.host):
         raise Unmet("impossible", f"the name {target.host} can never exist; {complaint}")
-    late.set(Result("error", f"the name server does not answer for {target.host}; is it reachable from here?"))
+    silence = f"the name server does not answer for {target.host}; is it reachable from here?"
+    late.set(lambda: Result("error", silence))
     try:
         answer = await _resolver(target).lookup(target.host, ("SRV",))
     except Unresolved as error:

@@ -34,7 +34,7 @@ async def check(target: Target, patience: float) -> Result:
     `nonempty`; `contains=TEXT`; `newer=start` than this program's start, or `newer=/another/file`; `stable=2s`: size
     and times are the same for so long.
     """
-    late.set(Result("error", "the filesystem does not answer; is the server of the volume reachable?"))
+    late.set(lambda: Result("error", "the filesystem does not answer; is the server of the volume reachable?"))
     try:
         status = await in_thread(("file", target.text), lambda: _look(target))
     except (FileNotFoundError, NotADirectoryError):

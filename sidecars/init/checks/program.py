@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -39,27 +38,27 @@ def _argv(target: Target) -> list[str]:
 
 async def check(target: Target, patience: float) -> Result:
     """Run the program once; it is killed, with what it has started, when its time is up."""
-    late.set(Result("not-ready", f"was killed, for it took longer than {round(patience, 2):g} s"))
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     kept = bytearray()
+    late.set(lambda: Result("not-ready", f"was killed, for it took longer than {round(patience, 2):g} s{_said(kept)}"))
     loop = asyncio.get_running_loop()
     loop.add_reader(reading, _take, reading, kept)
     try:
-        code = await _run(_argv(target), writing, patience)
-        _take(reading, kept)
+        code = await _run(_argv(target), writing)
     except FileNotFoundError:
         return Result("not-ready", "there is no such program")
     except OSError as error:
         return Result("error", f"cannot run it: {error.strerror}")
     finally:
         loop.remove_reader(reading)
+        _take(reading, kept)
         os.close(reading)
-    return _judged(target, code, kept.decode(errors="backslashreplace"), patience)
+    return _judged(target, code, kept)
 
 
-async def _run(argv: list[str], writing: int, patience: float) -> int | None:
-    """Give the exit code, or None when it took too long."""
+async def _run(argv: list[str], writing: int) -> int:
+    """Give the exit code."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=writing, start_new_session=True
@@ -67,10 +66,7 @@ async def _run(argv: list[str], writing: int, patience: float) -> int | None:
     finally:
         os.close(writing)
     try:
-        async with asyncio.timeout(patience * 0.95):
-            return await process.wait()
-    except TimeoutError:
-        return None
+        return await process.wait()
     finally:
         # Also what it has left behind: the next attempt would leave one more.
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -85,16 +81,18 @@ def _take(descriptor: int, kept: bytearray) -> None:
         del kept[:-_KEPT]
 
 
-def _judged(target: Target, code: int | None, output: str, patience: float) -> Result:
-    last = output.strip().rpartition("\n")[2]
-    said = f": {shown(last)}" if last else ""
-    if code is None:
-        return Result("not-ready", f"was killed, for it took longer than {round(patience, 2):g} s{said}")
-    wanted = target.number("exit", 0)
+def _said(kept: bytearray) -> str:
+    """Quote the last line of what it has printed."""
+    last = bytes(kept).strip().rpartition(b"\n")[2]
+    return f": {shown(last)}" if last else ""
+
+
+def _judged(target: Target, code: int, kept: bytearray) -> Result:
+    said, wanted = _said(kept), target.number("exit", 0)
     if code != wanted:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exits {code}"
         return Result("not-ready", f"{how}{f', expected {wanted}' if wanted else ''}{said}")
     pattern = target.pattern("output")
-    if pattern and not re.search(pattern, output):
+    if pattern and not pattern.search(kept.decode(errors="backslashreplace")):
         return Result("not-ready", f"exits {code}, but its output does not match{said}")
     return Result("ok", f"exits {code}{said}")

@@ -6,7 +6,6 @@ import datetime
 import os
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +56,7 @@ def banner(client: socket.socket) -> None:
 def test_a_banner_is_what_is_said_first(pattern: str, state: str) -> None:
     with Answering(banner) as server:
         assert (
-            look(f"tcp://127.0.0.1:{server.port}?banner={pattern}", patience=5 if state == "ok" else 0.3).state == state
+            look(f"tcp://127.0.0.1:{server.port}?banner={pattern}", patience=20 if state == "ok" else 1).state == state
         )
 
 
@@ -137,8 +136,6 @@ def test_an_expired_certificate_can_never_be_right(certificates: Certificates) -
 
 
 def test_what_speaks_no_tls_is_said_to(certificates: Certificates) -> None:
-    with Answering(for_ever(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"")) as server:
-        assert look(f"https://localhost:{server.port}", patience=0.3).state == "not-ready"
     with Answering(banner) as server:
         result = look(f"tls://localhost:{server.port}")
     assert result.state == "tls"
@@ -307,14 +304,11 @@ def runs(pid: int) -> bool:
 
 
 def test_a_program_that_takes_too_long_is_killed_with_what_it_started(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import os, time; print('on it', flush=True); os.fork(); open(f'{os.getpid()}.pid', 'w'); time.sleep(600)"
-    )
-    result = look(f"cmd:sh -c 'cd {tmp_path} && exec {sys.executable} -S program.py'", patience=1.0)
-    assert (result.state, result.text) == ("not-ready", "was killed, for it took longer than 1 s: 'on it'")
+    script = f"cd {tmp_path}; sleep 600 & touch $!.pid $$.pid; echo on it; sleep 600"
+    result = look(f'cmd:sh -c "{script}"', patience=2.0)
+    assert (result.state, result.text) == ("not-ready", "was killed, for it took longer than 2 s: 'on it'")
     started = [int(each.stem) for each in tmp_path.glob("*.pid")]
-    assert started
+    assert len(started) == 2
     deadline = time.monotonic() + PATIENCE
     while any(map(runs, started)):
         assert time.monotonic() < deadline

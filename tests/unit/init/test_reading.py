@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.init.checks.grpc import _asked, serving
@@ -87,6 +87,7 @@ def test_a_health_answer_is_read(data: bytes, expected: int) -> None:
     assert serving(data) == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=20))
 def test_any_bytes_are_a_status_or_none(data: bytes) -> None:
     assert serving(data) >= -1

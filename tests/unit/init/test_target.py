@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.core.errors import WrongSettings
@@ -98,6 +98,7 @@ def test_a_parameter_that_sounds_secret_is_sent_and_not_shown(name: str) -> None
     assert target.text == f"http://web/?{name}=***&x=1"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.from_regex(r"(not:)?[a-z]{2,5}:(//)?.{0,40}"))
 def test_any_text_is_a_target_or_refused(text: str) -> None:
     try:
@@ -107,6 +108,7 @@ def test_any_text_is_a_target_or_refused(text: str) -> None:
     assert target.host or target.path
 
 
+@settings(deadline=None)
 @given(st.text("abc@/:?#%[]&= ", max_size=20))
 def test_a_password_is_never_in_the_text(noise: str) -> None:
     secret = f"{noise}hunter2"

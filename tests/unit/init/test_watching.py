@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.init.checks import Result, State
@@ -97,6 +97,7 @@ def test_the_clock_of_a_missing_name_begins_anew_when_it_was_there() -> None:
     assert watch.met
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5000), st.floats(0.01, 10), st.floats(0, 100))
 def test_pauses_grow_to_their_longest_and_never_vanish(failures: int, interval: float, more: float) -> None:
     pace = Pace(interval=interval, longest=interval + more)
@@ -148,6 +149,7 @@ def test_only_what_can_never_be_is_said_to_be_so() -> None:
     assert never([known("refused", text="a:1"), known("impossible", text="b:1")]).startswith("b:1: ")
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=2000), min_size=1, max_size=40))
 def test_however_many_targets_the_reason_fits_into_a_termination_message(texts: list[str]) -> None:
     watches = [known("refused", words=text) for text in texts]
