@@ -243,6 +243,15 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
         tuple[Address, ...],
         Help("Ask these name servers.", CARRY, none="", default="those of /etc/resolv.conf"),
     ] = ()
+    redis_user: Annotated[
+        str | None, Help("The ACL user at the shards, for listeners that name none themselves.", CARRY, none="")
+    ] = None
+    redis_password: Annotated[
+        Secret | None, Help("The password at the shards, for listeners that have none themselves.", CARRY)
+    ] = None
+    redis_client_password: Annotated[
+        Secret | None, Help("The password Redis clients must give, for listeners that have none themselves.", CARRY)
+    ] = None
     drain_close_listeners: Annotated[
         bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.", LIFE)
     ] = False
@@ -315,7 +324,21 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
     def _found(self) -> Found:
         from sidecars.ambassador.sources import find  # it makes what is declared here, and so imports it
 
-        return find(self)
+        found = find(self)
+        return found._replace(listeners=tuple(map(self._with_passwords, found.listeners)))
+
+    def _with_passwords(self, listener: Listener) -> Listener:
+        """Complete a Redis listener by what is said for all: a route or a variable is no place for a password."""
+        redis = listener.redis
+        if redis is None:
+            return listener
+        completed = replace(
+            redis,
+            user=redis.user or self.redis_user,
+            password=redis.password or self.redis_password,
+            client_password=redis.client_password or self.redis_client_password,
+        )
+        return replace(listener, redis=completed)
 
     def every_listener(self) -> tuple[Listener, ...]:
         """Give the listeners, whatever they were written as; files that say them were read when this was made."""

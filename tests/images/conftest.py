@@ -122,7 +122,7 @@ IMAGES = [
         # An upstream that is there: its own admin door.
         idle=(":7000=tcp://127.0.0.1:9105",),
         prefix="AMBASSADOR_",
-        secret="AMBASSADOR_REDIS_PASSWORD",
+        secret="AMBASSADOR_REDIS_CLIENT_PASSWORD",
         secretive=(":7001=redis://127.0.0.1:9",),
         megabytes=60,
         compressed=20,
