@@ -78,7 +78,7 @@ class Connection:
         received: int = 0,
         sent: int = 0,
         upstream: str | None = None,
-        address: str | None = None,
+        address: Peer | str | None = None,
         connect: float | None = None,
         retries: int = 0,
     ) -> None:
@@ -97,7 +97,7 @@ class Connection:
                     "listener": self.listener,
                     "client": written(self.peer),
                     "upstream": upstream,
-                    "address": address,
+                    "address": None if address is None else written(address),
                     "duration_seconds": round(self._gate.plane.loop.now - self.since, 6),
                     "received_bytes": received,
                     "sent_bytes": sent,

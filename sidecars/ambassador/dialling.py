@@ -5,20 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecars.ambassador.connection import Connection, Socket
 from sidecars.ambassador.loop import BOTH, GONE, WRITE, Loop
-from sidecars.ambassador.metrics import BUCKETS
-from sidecars.ambassador.plan import Counted, Endpoint, Outcome
+from sidecars.ambassador.plan import Endpoint
 from sidecars.ambassador.settings import Upstream
 
 if TYPE_CHECKING:
     from sidecars.ambassador.handshake import Handshake
     from sidecars.ambassador.plane import Plane
     from sidecars.ambassador.secured import Secured
+    from sidecars.ambassador.tally import Tally
     from sidecars.ambassador.trust import TlsFailed
 
 _AGAIN = 0.1  # seconds: when descriptors are looked for again, and a full unix socket
@@ -57,51 +56,6 @@ class Failed(NamedTuple):
 
     reason: str
     detail: str
-
-
-class Tally:
-    """What was counted of the connections to the upstreams of one route."""
-
-    __slots__ = ("_failed", "_failures", "_histogram", "_made", "_route", "_seconds")
-
-    def __init__(self, route: str) -> None:
-        self._route = route
-        self._made: dict[str, int] = {}
-        self._failures: dict[tuple[str, str], int] = {}
-        self._histogram = [0] * (len(BUCKETS) + 1)
-        self._seconds = 0.0
-        self._failed: set[str] = set()  # endpoints of which a failure was told, and no success since
-
-    def made(self, plane: Plane, upstream: Upstream, endpoint: Endpoint, seconds: float) -> None:
-        """One more stands."""
-        label = upstream.name or upstream.address
-        self._made[label] = self._made.get(label, 0) + 1
-        self._histogram[bisect_left(BUCKETS, seconds)] += 1
-        self._seconds += seconds
-        if endpoint.key in self._failed:
-            self._failed.discard(endpoint.key)
-            plane.tell(Outcome(self._route, endpoint.key, True))
-
-    def failed(self, plane: Plane, upstream: Upstream, endpoint: Endpoint, failed: Failed) -> None:
-        """One could not be made."""
-        self.lost(upstream, failed.reason)
-        self._failed.add(endpoint.key)
-        plane.tell(Outcome(self._route, endpoint.key, False, failed.reason, failed.detail))
-
-    def lost(self, upstream: Upstream, reason: str) -> None:
-        """One has failed that had been made; whoever has it tells of it."""
-        label = upstream.name or upstream.address, reason
-        self._failures[label] = self._failures.get(label, 0) + 1
-
-    def counted(self) -> Counted:
-        """What it comes to."""
-        counted: Counted = {
-            "upstream_connections_total": {(self._route, label): made for label, made in self._made.items()},
-            "upstream_failures_total": {(self._route, *label): count for label, count in self._failures.items()},
-        }
-        if self._made:
-            counted["upstream_connect_seconds"] = {(self._route,): [*map(float, self._histogram), self._seconds]}
-        return counted
 
 
 class Dialling:
@@ -214,7 +168,7 @@ class Dial:
         done, self._done = self._done, None
         if done is not None:
             self._let_go()
-            self._tally.failed(self._plane, self._upstream, self._endpoint, failed)
+            self._tally.failed(self._upstream, self._endpoint, failed.reason, failed.detail)
             done(failed)
 
     def _happened(self, event: int) -> None:
@@ -272,7 +226,7 @@ class Dial:
             return
         self._plane.dialling.remove(self)
         seconds = self._plane.loop.now - self._since
-        self._tally.made(self._plane, self._upstream, self._endpoint, seconds)
+        self._tally.made(self._upstream, self._endpoint, seconds)
         done(Dialled(self._endpoint, sock, self._fd, seconds, events))
 
     def _let_go(self) -> None:

@@ -48,9 +48,9 @@ class Gate:
         self._greeting: dict[Connection, Greeting] = {}
         self._told: dict[Reason, float] = {}  # when a reason was logged
         self._permits: Callable[[str | None], bool] | None = None
-        self._heed(route)
+        self._heed()
 
-    def _heed(self, route: Route) -> None:
+    def _heed(self) -> None:
         listener = self.route.listener
         self._permits = None
         if listener.allow:
@@ -67,7 +67,7 @@ class Gate:
         changed = route.listener != self.route.listener
         self.route = route
         if changed:
-            self._heed(route)
+            self._heed()
         self.mode.update(route)
         self._listen({sock.fileno(): sock for sock in sockets})
         self._queue.look()

@@ -9,15 +9,18 @@ from typing import Protocol
 from sidecars.ambassador.accesslog import AccessLog
 from sidecars.ambassador.admission import Admission, Alone
 from sidecars.ambassador.connection import Connection
-from sidecars.ambassador.dialling import Dialling, Tally
+from sidecars.ambassador.dialling import Dialling
 from sidecars.ambassador.gate import Gate
 from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.metrics import added
 from sidecars.ambassador.plan import Counted, Outcome, Plan, Route
 from sidecars.ambassador.settings import Listener
+from sidecars.ambassador.tally import Tally
 from sidecars.ambassador.tcp import Tcp
+from sidecars.core.log import log
 
 _MOST_ROWS = 200
+_QUIET = 10.0  # seconds between two warnings
 
 
 class Mode(Protocol):
@@ -72,6 +75,7 @@ class Plane:
         self._leaving: list[Gate] = []  # their routes have gone, their connections have not
         self._tallies: dict[str, Tally] = {}
         self._shut = False  # accepts none any more
+        self._exhausted = -_QUIET  # when it was said that there are no descriptors left
         self._tls = False  # a route speaks it
 
     def apply(self, plan: Plan, sockets: Mapping[str, Sequence[socket.socket]]) -> None:
@@ -115,11 +119,14 @@ class Plane:
         """Where the connections to the upstreams of a route are counted."""
         tally = self._tallies.get(route)
         if tally is None:
-            tally = self._tallies[route] = Tally(route)
+            tally = self._tallies[route] = Tally(route, self.tell)
         return tally
 
     def exhausted(self) -> None:
         """There are no descriptors left: accept none until some may have become free."""
+        if self.loop.now - self._exhausted >= _QUIET:
+            self._exhausted = self.loop.now
+            log.warning("no descriptors left", advice="connections wait; raise the limit (ulimit -n)")
         for gate in self._gates.values():
             gate.rest()
 
