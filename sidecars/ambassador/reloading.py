@@ -14,6 +14,8 @@ from sidecars.core.log import log
 from sidecars.core.settings import load
 
 _LOOK = 0.5  # seconds between two looks at the files
+# What is in force without a restart: the listeners, and what is put into them.
+_AT_ONCE = ("listeners", "log_level", "redis_user", "redis_password", "redis_client_password")
 
 Seen = tuple[tuple[int, ...] | None, ...]
 
@@ -92,11 +94,10 @@ class Reloading:
             logging.set_level(new.log_level)
 
     def _need_restart(self, new: Settings) -> list[str]:
-        at_once = {"listeners", "log_level"}
         return [
             setting.key
             for setting in declared(Settings)
-            if setting.name not in at_once and getattr(new, setting.name) != getattr(self._running, setting.name)
+            if setting.name not in _AT_ONCE and getattr(new, setting.name) != getattr(self._running, setting.name)
         ]
 
 
