@@ -41,6 +41,12 @@ class Command(NamedTuple):
     reason: str = ""
 
 
+CROSSSLOT = (
+    "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set "
+    "hash_tag and give them the same tag"
+)
+
+
 class WrongArguments(Exception):  # noqa: N818  (named for what happened)
     """A command that cannot be served; the text is the error to answer, as it stands after the minus sign."""
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecars.ambassador.redis.blocking import Blocking
-from sidecars.ambassador.redis.commands import Command, WrongArguments, keys
+from sidecars.ambassador.redis.commands import CROSSSLOT, Command, WrongArguments, keys
 from sidecars.ambassador.redis.subscription import Subscription
 from sidecars.ambassador.redis.transaction import Transaction, discarded
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session, Taker
-
-_CROSSSLOT = (
-    "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set "
-    "hash_tag and give them the same tag"
-)
 
 
 def take(session: Session, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> Taker | None:
@@ -39,7 +34,7 @@ def take(session: Session, command: Command, name: bytes, arguments: list[bytes]
 def _block(session: Session, command: Command, found: list[bytes], arguments: list[bytes], frame: bytes) -> Blocking:
     shards = {session.shard_of(key) for key in found}
     if len(shards) > 1:
-        raise WrongArguments(_CROSSSLOT)
+        raise WrongArguments(CROSSSLOT)
     blocking = Blocking(session, found[0])
     blocking.begin(shards.pop(), command, arguments, frame)
     return blocking

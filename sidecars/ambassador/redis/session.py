@@ -12,7 +12,7 @@ from sidecars.ambassador.loop import GONE, HALF_CLOSED, READ, WRITE
 from sidecars.ambassador.redis import commands, fanning
 from sidecars.ambassador.redis.answering import State, answer
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
-from sidecars.ambassador.redis.commands import Command, WrongArguments, unsupported
+from sidecars.ambassador.redis.commands import CROSSSLOT, Command, WrongArguments, unsupported
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
 from sidecars.ambassador.redis.shard import Lane, Shard, Slot
@@ -34,10 +34,6 @@ _OVER = 16  # no more is wanted of it
 _INET = (socket.AF_INET, socket.AF_INET6)
 _BEFORE_LOGIN = frozenset((b"AUTH", b"HELLO", b"QUIT", b"RESET"))
 _NOAUTH = b"-NOAUTH Authentication required.\r\n"
-_CROSSSLOT = (
-    "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set "
-    "hash_tag and give them the same tag"
-)
 
 
 class Taker(Protocol):
@@ -384,7 +380,7 @@ class Session:
         keys = commands.keys(command, arguments)
         places = {self.sharding.ring.shard(key) for key in keys}
         if len(places) > 1:
-            raise WrongArguments(_CROSSSLOT)
+            raise WrongArguments(CROSSSLOT)
         self.lanes[places.pop()].put(self, self.sharding.tally(name), 1, frame)
         return True
 
