@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FULL = 1024 * 1024  # bytes that wait to be written: no more is read of the clients that sent them
 _EARLY = 16  # runs of commands that are sent before a round ends
 _MOST = 16384  # commands, or runs of them, that wait for their replies
+_STEP = 64 * 1024  # bytes of a reply between two looks are enough not to be late
 FULL = 2  # a reason to stop a session: too much waits for a shard
 _WORDS = {"refused": b"Connection refused", "timeout": b"Connection timed out", "unreachable": b"Host is down"}
 _RESET = b"Connection reset by peer"
@@ -74,7 +75,7 @@ class Lane(Link):
     """
 
     __slots__ = (
-        "_ignored", "_missing", "_skip", "_tail", "full", "heard", "paused_since", "queue", "retired",
+        "_ignored", "_missing", "_skip", "_step", "_tail", "full", "heard", "paused_since", "queue", "retired",
         "stalled",
     )  # fmt: skip
 
@@ -84,7 +85,8 @@ class Lane(Link):
         self.full = False
         self.stalled: list[Session] = []
         self.retired = False
-        self.heard = 0.0
+        self.heard = 0.0  # when replies were seen to go on
+        self._step = (0, 0, 0, 0)
         self.paused_since = 0.0
         self._forget()
 
@@ -268,7 +270,6 @@ class Lane(Link):
             elif not part.left:
                 self._ignored = False
             if part.left:
-                self.heard = self.sharding.clock.now
                 self._tail = data[at:]
                 return
 
@@ -362,13 +363,18 @@ class Lane(Link):
             if now - self.paused_since > stall:
                 self.sharding.stalled(self)
             return
-        if self.queue:
-            slot = self.queue[0]
-            since = max(slot.since, self.heard) if self._missing else slot.since
-            if self.endpoint is None and now - since > self.sharding.dial_timeout:
-                self.fail("unreachable", "Host is down")
-            elif now - since > timeout:
-                self.fail("timeout", "Connection timed out")
+        if not self.queue:
+            return
+        slot = self.queue[0]
+        step = (id(slot), slot.left, self._missing, self._skip // _STEP)
+        if step != self._step:
+            # What waits behind large replies is not late while they come.
+            self._step, self.heard = step, now
+        since = max(slot.since, self.heard)
+        if self.endpoint is None and now - slot.since > self.sharding.dial_timeout:
+            self.fail("unreachable", "Host is down")
+        elif now - since > timeout:
+            self.fail("timeout", "Connection timed out")
 
     def replaced(self) -> None:
         """Take no more commands; close when the last one is answered."""
