@@ -101,7 +101,7 @@ class Watch:
         patience = self.target.seconds("patience") or self._pace.patience
         if self.last is None:
             # Something is to be known when time is up, even where the first attempt would take longer.
-            patience = min(patience, max((deadline - monotonic()) * 0.95, 0.001))
+            patience = min(patience, max((deadline - monotonic()) * 0.9, 0.001))
         result = await attempt(self._check, self.target, patience)
         return turned(result) if self.target.negated else self._judged(result)
 

@@ -87,10 +87,10 @@ def listening(port: int) -> socket.socket:
 
 def test_a_refused_redis_times_out_and_says_refused_how_often_and_for_how_long(wait: Start) -> None:
     port = refused()
-    reason = wait(f"redis://127.0.0.1:{port}", "--timeout", "500ms").failed(124)
-    start = f"timed out after 500ms: redis://127.0.0.1:{port}: refused by 127.0.0.1:{port}, "
+    reason = wait(f"redis://127.0.0.1:{port}", "--timeout", "1s").failed(124)
+    start = f"timed out after 1s: redis://127.0.0.1:{port}: refused by 127.0.0.1:{port}, "
     assert reason.startswith(start)
-    assert re.match(r"\d+ attempts in 0\.\d s; nothing listens there", reason.removeprefix(start))
+    assert re.match(r"\d+ attempts in \d\.\d s; nothing listens there", reason.removeprefix(start))
 
 
 def test_a_name_that_can_never_exist_ends_it_at_once_with_the_names_tried(wait: Start) -> None:
@@ -126,8 +126,8 @@ def test_a_heartbeat_says_what_is_still_waited_for(wait: Start) -> None:
 
 def test_a_port_behind_a_firewall_is_said_to_be_filtered(wait: Start) -> None:
     with filtered() as port:
-        reason = wait(f"127.0.0.1:{port}", "--timeout", "500ms").failed(124)
-    assert f"no answer from 127.0.0.1:{port}, 1 attempt in 0." in reason
+        reason = wait(f"127.0.0.1:{port}", "--timeout", "1s").failed(124)
+    assert f"no answer from 127.0.0.1:{port}, 1 attempt in " in reason
     assert "a firewall or NetworkPolicy drops what is sent" in reason
 
 
@@ -145,7 +145,7 @@ def test_the_text_form_is_for_people(wait: Start) -> None:
 def test_enough_is_all_or_any_or_a_quorum(wait: Start, how: tuple[str, ...], code: int) -> None:
     with Answering(silent) as server:
         here = f"127.0.0.1:{server.port}"
-        waiting = wait(here, f"tcp://{here}", f"127.0.0.1:{refused()}", "--timeout", "300ms", *how)
+        waiting = wait(here, f"tcp://{here}", f"127.0.0.1:{refused()}", "--timeout", "1s", *how)
         assert waiting.wait() == code
     if code:
         assert ", 2 of 3 met: " in waiting.failed(124)
@@ -308,7 +308,7 @@ def test_a_name_that_does_not_exist_yet_is_waited_for_through_each_state(wait: S
 
 @as_root
 def test_a_missing_name_times_out_with_the_names_tried_or_fails_on_request(wait: Start, names: Names) -> None:
-    assert TRIED in wait("db:5432", "--timeout", "500ms", **names.options).failed(124)
+    assert TRIED in wait("db:5432", "--timeout", "1s", **names.options).failed(124)
     reason = wait("db:5432", "--fail-on-nxdomain", "300ms", **names.options).failed(125)
     assert TRIED in reason
     assert "and has not for 0.3 s" in reason
@@ -317,7 +317,7 @@ def test_a_missing_name_times_out_with_the_names_tried_or_fails_on_request(wait:
 @as_root
 def test_a_name_server_that_is_silent_is_said_and_does_not_hold_up_the_end(wait: Start, names: Names) -> None:
     names.say(dict.fromkeys(["db.prod.svc.cluster.local", "db.svc.cluster.local", "db"]))
-    waiting = wait("db:5432", "dns://db", "--timeout", "700ms", **names.options)
+    waiting = wait("db:5432", "dns://db", "--timeout", "1s", **names.options)
     assert waiting.failed(124).count("the name server does not answer") == 2
 
 
@@ -326,8 +326,9 @@ def test_service_records_are_asked_for_with_the_search_path(wait: Start, names: 
     names.say({"_http._tcp.web.prod.svc.cluster.local": {"SRV": ["0 1 80 web.prod.svc.cluster.local"]}})
     waiting = wait("dns://_http._tcp.web?type=SRV", **names.options).succeeded()
     assert waiting.said("met")[0]["reason"] == "is web.prod.svc.cluster.local:80"
-    reason = wait("dns://_x._tcp.web?type=SRV", "--timeout", "500ms", **names.options).failed(124)
-    assert "_x._tcp.web.prod.svc.cluster.local." in reason
+    missing = wait("dns://_x._tcp.web?type=SRV", **names.options).wait_for("not yet")
+    assert missing["state"] == "no-name"
+    assert "_x._tcp.web.prod.svc.cluster.local." in missing["reason"]
 
 
 # The same targets for probes
@@ -361,7 +362,7 @@ def test_wrong_settings_are_said_in_plain_text_with_code_2(wait: Start) -> None:
 def test_targets_with_passwords_come_by_the_variable_and_are_not_shown(wait: Start) -> None:
     port = refused()
     targets = f"http://me:s3cret@127.0.0.1:{port}/\nredis://:hunter2@127.0.0.1:{port}"
-    waiting = wait("--timeout", "200ms", environ={"INIT_TARGETS": targets})
+    waiting = wait("--timeout", "1s", environ={"INIT_TARGETS": targets})
     reason = waiting.failed(124)
     assert f"http://***@127.0.0.1:{port}/: refused by" in reason
     assert not re.search("s3cret|hunter2", "\n".join(waiting.lines))
