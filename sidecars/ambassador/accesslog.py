@@ -14,7 +14,7 @@ from sidecars.core.errors import WrongSettings
 from sidecars.core.log import log
 
 _MOST_WAITING = 10_000  # records
-_MOST_AT_ONCE = 500
+_MOST_AT_ONCE = 50  # rendering them holds the interpreter, for which bytes wait
 
 
 class AccessLog:

@@ -35,7 +35,6 @@ class Gate:
     def __init__(self, plane: Plane, route: Route, mode: Callable[[Plane, Route], Mode]) -> None:
         self.plane = plane
         self.route = route
-        self.tally = plane.tally(route.id)
         self.mode = mode(plane, route)
         self.open = 0
         self._accepted = 0
@@ -236,7 +235,7 @@ class Gate:
     def counted(self) -> Counted:
         """What was counted, here and in the mode."""
         label = (self.route.id,)
-        counted = {**self.tally.counted(), **self.mode.counted()}
+        counted = {**self.mode.counted()}
         counted["connections_total"] = {label: self._accepted}
         counted["connections"] = {label: self.open}
         waiting = counted.setdefault("waiting", {})

@@ -142,8 +142,12 @@ class Passage:
         self._back = back = Flow(self, sock, client, dialled.fd, plain=plain)
         out.twin, back.twin = back, out
         loop.hand_over(dialled.fd, back.happened)
-        # What the client has sent before is told in the next round.
-        loop.watch(connection.fd, out.happened, BOTH)
+        try:
+            # What the client has sent before is told in the next round.
+            loop.watch(connection.fd, out.happened, BOTH)
+        except OSError:  # the kernel watches no more for this user
+            self.end("refused_full")
+            return
         if dialled.events or not plain:
             back.happened(BOTH if not plain else dialled.events)
         if not plain and not out.ended:

@@ -148,7 +148,9 @@ class Plane:
 
     def counted(self) -> Counted:
         """What was counted so far, and what is now."""
-        return added(gate.counted() for gate in self._every())
+        gates = self._every()
+        tallies = [self.tally(route) for route in {gate.route.id for gate in gates}]
+        return added([*(gate.counted() for gate in gates), *(tally.counted() for tally in tallies)])
 
     def shown(self) -> list[dict[str, object]]:
         """Up to 200 rows: {"listener", "client", "upstream", "age_seconds", "bytes"}."""

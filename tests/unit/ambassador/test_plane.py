@@ -344,3 +344,31 @@ def test_close_ends_all_at_once():
                 assert plane.access.reasons == ["drained"]
 
     run(test())
+
+
+def test_what_is_counted():
+    async def test() -> None:
+        async with rig("b") as plane:
+            plane.apply(plane.endpoint("a"), plane.endpoint("b"))
+            async with plane.client() as (reader, writer):
+                assert await reader.read(1) == b"b"
+                writer.write(b"xyz")
+                assert await reader.readexactly(3) == b"xyz"
+                counted = plane.plane.counted()
+                assert counted["connections"] == {(":0",): 1}
+                assert counted["upstream_connections"] == {(":0", "a:1"): 0, (":0", "b:1"): 1}
+                assert counted["received_bytes_total"] == {(":0",): 3}
+                assert counted["sent_bytes_total"] == {(":0",): 4}
+            await plane.until_idle()
+            counted = plane.plane.counted()
+            assert counted["connections"] == {(":0",): 0}
+            assert counted["ended_total"] == {(":0", "client"): 1}
+            assert counted["received_bytes_total"] == {(":0",): 3}
+            assert counted["upstream_connections_total"] == {(":0", "b:1"): 1}
+            assert counted["upstream_failures_total"] == {(":0", "a:1", "refused"): 1}
+            assert counted["retries_total"] == {(":0",): 1}
+            histogram = counted["upstream_connect_seconds"][(":0",)]
+            assert isinstance(histogram, list)
+            assert (sum(histogram[:-1]), 0 < histogram[-1] < 20) == (1, True)
+
+    run(test())
