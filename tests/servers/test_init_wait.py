@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import psutil
 import pytest
 
 from tests.servers.process import Sidecar, as_root
-from tests.unit.init.answering import Answering, filtered, refused, silent
+from tests.unit.init.answering import Answering, bound, filtered, refused, silent
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,10 +77,6 @@ def wait(init: Start) -> Start:
     return lambda *arguments, **options: init("wait", *arguments, **options)
 
 
-def listening(port: int) -> socket.socket:
-    return socket.create_server(("127.0.0.1", port))
-
-
 # What it says
 
 
@@ -105,10 +100,10 @@ def test_the_timeout_is_always_said_at_the_start(wait: Start) -> None:
 
 
 def test_changes_are_said_once_and_the_end_of_the_wait_too(wait: Start) -> None:
-    port = refused()
-    waiting = wait(f"127.0.0.1:{port}")
-    waiting.wait_for("not yet")
-    with listening(port):
+    with bound() as sock:
+        waiting = wait(f"127.0.0.1:{sock.getsockname()[1]}")
+        waiting.wait_for("not yet")
+        sock.listen()
         waiting.succeeded()
     assert waiting.states() == ["refused"]
     assert waiting.said("met")[0]["attempts"] > 1
@@ -152,11 +147,12 @@ def test_enough_is_all_or_any_or_a_quorum(wait: Start, how: tuple[str, ...], cod
 
 
 def test_what_can_never_be_ends_it_only_where_the_others_are_too_few(wait: Start) -> None:
-    port = refused()
-    waiting = wait("dns://a.invalid", f"127.0.0.1:{port}", "--any")
-    waiting.wait_for("impossible")
-    with listening(port):
+    with bound() as sock:
+        waiting = wait("dns://a.invalid", f"127.0.0.1:{sock.getsockname()[1]}", "--any")
+        waiting.wait_for("impossible")
+        sock.listen()
         waiting.succeeded()
+    port = refused()
     assert "dns://a.invalid" in wait("dns://a.invalid", f"127.0.0.1:{port}", "dns://b.invalid", "--quorum", "2").failed(
         125
     )
@@ -258,11 +254,11 @@ def test_a_started_program_ends_with_it(wait: Start, tmp_path: Path) -> None:
 
 
 def test_what_the_parent_ignores_is_ignored(wait: Start) -> None:
-    port = refused()
-    waiting = wait(f"127.0.0.1:{port}", under=["nohup"])
-    waiting.wait_for("not yet")
-    waiting.send(signal.SIGHUP)
-    with listening(port):
+    with bound() as sock:
+        waiting = wait(f"127.0.0.1:{sock.getsockname()[1]}", under=["nohup"])
+        waiting.wait_for("not yet")
+        waiting.send(signal.SIGHUP)
+        sock.listen()
         waiting.succeeded()
 
 

@@ -124,8 +124,16 @@ def filtered() -> Iterator[int]:
         yield address[1]
 
 
+def bound() -> socket.socket:
+    """A socket that has a port and refuses connections until it listens; nobody else is given the port meanwhile."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
 def refused() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port on which nobody listens, until this process ends."""
+    sock = bound()
+    port = int(sock.getsockname()[1])
+    sock.detach()
+    return port
