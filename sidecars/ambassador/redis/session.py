@@ -305,6 +305,9 @@ class Session:
         """Pass a large command through as it comes; one that cannot be is held, up to a limit."""
         scan, kept = self._scan, self._kept
         assert scan is not None and kept is not None  # noqa: S101  (it is what has been found to be large)
+        if not self.state.authenticated:
+            self._refuse("unauthenticated bulk length")
+            return
         words = scan.words(kept, 0)
         command = TABLE.get(words[0].upper()) if len(words) > 1 and self.fast else None
         if command is None or not by_first_key(command):
@@ -568,8 +571,9 @@ class Session:
 
     def close(self, reason: Reason) -> None:
         """End it, whatever it has."""
-        if self.sharding.sessions.pop(self.connection.fd, None) is None:
-            return
+        if self.sharding.sessions.get(self.connection.fd) is not self:
+            return  # it has ended before; the descriptor's number may be another's
+        del self.sharding.sessions[self.connection.fd]
         self.sharding.loop.forget(self.connection.fd)
         if self.connection.tls and reason != "client_reset":
             # TLS has a goodbye, which close() alone does not say.

@@ -321,7 +321,7 @@ class Lane(Link):
 
     def failed(self, reason: str, detail: str) -> None:
         """Answer with an error what was written, for nobody knows whether it was done; the rest goes out anew."""
-        again = self.stood and reason != "timeout" and not self.retired
+        again = self.stood and reason != "timeout" and not self.retired and self.shard.usable
         error = failure(reason, detail)
         queue, self.queue = self.queue, deque()
         torn = bool(self._missing)  # the client has a part of a reply already
@@ -419,6 +419,11 @@ class Shard:
     def name(self) -> str:
         """What it is called in metrics."""
         return self.upstream.name or self.upstream.address
+
+    @property
+    def usable(self) -> bool:
+        """Whether it has an address that may be connected to."""
+        return self.endpoint is not None and self.endpoint.state == "up" and not self.endpoint.close
 
     @property
     def connections(self) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.plane import Plane
 
 _MOST_PLACES = 65_536  # keys whose shard is remembered
+_PASSES = 4  # of reading and writing in a round
 _MOST_ROWS = 200  # of /status
 _MOST_NAMES = 4096  # ways to write the names of commands
 _BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
@@ -194,7 +195,7 @@ class Sharding:
         """End everything, at once."""
         for session in list(self.sessions.values()):
             session.close("drained")
-        for shard in self.shards:
+        for shard in [*self.shards, *self._leaving]:
             shard.cut()
         if self._sweep is not None:
             self._sweep.cancel()
@@ -306,13 +307,18 @@ class Sharding:
     def settle(self) -> None:
         """End a round: write what was given in it. Whoever is not called by a handler calls this at its end."""
         self._settling = True
-        while self._flushing or self._reading:
+        for _ in range(_PASSES):
             reading, self._reading = self._reading, []
             for read in reading:
                 read.read()
             flushing, self._flushing = self._flushing, []
             for flushed in flushing:
                 flushed.flush()
+            if not self._flushing and not self._reading:
+                break
+        else:
+            # Whoever always has more does not keep others waiting: their events come first.
+            self.loop.soon(self.settle)
         self._settling = False
         if self._sweep is None and self.sessions:
             self._sweep = self.loop.later(min(0.25, self.timeout / 8), self._swept)
