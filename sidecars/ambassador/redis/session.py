@@ -15,7 +15,7 @@ from sidecars.ambassador.redis.commands import COMMANDS as TABLE
 from sidecars.ambassador.redis.commands import CROSSSLOT, Command, WrongArguments, unsupported
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
-from sidecars.ambassador.redis.shard import Lane, Shard, Slot
+from sidecars.ambassador.redis.shard import LEAST_HELD, Lane, Shard, Slot
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.sharding import Sharding
@@ -454,9 +454,11 @@ class Session:
         waiting = self.waiting
         while waiting:
             slot = waiting[0]
-            if slot.pieces is not None:
-                self.held -= sum(map(len, slot.pieces))
-                self.out += slot.pieces
+            pieces = slot.pieces
+            if pieces is not None:
+                for piece in pieces:
+                    self.held -= len(piece)
+                    self.out.append(piece)
                 slot.pieces = None
             if slot.left:
                 break
@@ -470,7 +472,7 @@ class Session:
     def hold(self, size: int) -> None:
         """Count bytes that wait for an earlier reply."""
         self.held += size
-        if self.held > self.sharding.allowance:
+        if self.held > LEAST_HELD and self.held > self.sharding.allowance:
             self.over = True
             self.easy = False
 

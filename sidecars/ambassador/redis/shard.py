@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FULL = 1024 * 1024  # bytes that wait to be written: no more is read of the clients that sent them
 _EARLY = 16  # runs of commands that are sent before a round ends
 _MOST = 16384  # commands, or runs of them, that wait for their replies
+LEAST_HELD = 256 * 1024  # bytes of replies that any client may leave lying, however many do
 _STEP = 64 * 1024  # bytes of a reply between two looks are enough not to be late
 FULL = 2  # a reason to stop a session: too much waits for a shard
 _WORDS = {"refused": b"Connection refused", "timeout": b"Connection timed out", "unreachable": b"Host is down"}
@@ -198,7 +199,13 @@ class Lane(Link):
             slot.left = 0
             waiting = session.waiting
             if waiting[0] is not slot:
-                self._hold(session, slot, piece)
+                if slot.pieces is None:
+                    slot.pieces = [piece]
+                else:
+                    slot.pieces.append(piece)
+                session.held += len(piece)
+                if session.held > LEAST_HELD:
+                    self._check_held(session)
                 continue
             waiting.popleft()
             if not waiting and session.easy and not session.dirty:
@@ -245,7 +252,11 @@ class Lane(Link):
         if slot.pieces is None:
             slot.pieces = []
         slot.pieces.append(piece)
-        session.hold(len(piece))
+        session.held += len(piece)
+        self._check_held(session)
+
+    def _check_held(self, session: Session) -> None:
+        session.hold(0)
         if session.over:
             self._pause_for(session)
 

@@ -14,19 +14,18 @@ from sidecars.ambassador.redis.commands import COMMANDS as TABLE
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.ring import Node, Ring, node_name
 from sidecars.ambassador.redis.session import Session, by_first_key
-from sidecars.ambassador.redis.shard import Lane, Shard, Tally
+from sidecars.ambassador.redis.shard import LEAST_HELD, Lane, Shard, Tally
 
 if TYPE_CHECKING:
     from sidecars.ambassador.loop import Deadline
     from sidecars.ambassador.plane import Plane
 
-_MOST_PLACES = 65_536  # keys whose shard is remembered
+_MOST_PLACES = 131_072  # keys whose shard is remembered
 _PASSES = 4  # of reading and writing in a round
 _MOST_ROWS = 200  # of /status
 _MOST_NAMES = 4096  # ways to write the names of commands
 _BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
 _MOST_HELD = 16 * 1024 * 1024  # of one
-_LEAST_HELD = 256 * 1024
 _STALL = 1.0  # seconds a client that does not read may keep others waiting
 _FOREVER = 1e9
 _HOST_IS_DOWN = b"-ERR Host is down\r\n"
@@ -80,7 +79,6 @@ class Sharding:
         self.shards: list[Shard] = []
         self._leaving: list[Shard] = []  # those of an earlier plan that have commands still
         self.places: dict[bytes, int] = {}
-        self._places: dict[bytes, int] = {}  # what was remembered before that
         self.tallies: dict[bytes, Tally] = {}
         self.own = Tally("local")
         self.unsent = 0
@@ -139,7 +137,6 @@ class Sharding:
         tag = settings.hash_tag.encode() if settings.hash_tag else None
         self.ring = Ring(nodes, settings.hash, settings.distribution, tag, live)
         self.places.clear()
-        self._places = {}
 
     def _point(self, shard: Shard, endpoint: Endpoint | None) -> None:
         before, shard.endpoint = shard.endpoint, endpoint
@@ -248,16 +245,15 @@ class Sharding:
 
     def place(self, key: bytes) -> int:
         """Find the shard of a key that stands as it does on the wire, and remember it."""
-        index = self._places.get(key)
-        if index is None:
-            index = self.ring.shard(key[key.index(b"\n") + 1 : -2])
-            if self.settings.distribution == "random":
-                return index
-        if len(self.places) >= _MOST_PLACES:
-            # The keys in use come back from there one by one; the others are forgotten the next time.
-            self._places = self.places.copy()
-            self.places.clear()
-        self.places[key] = index
+        index = self.ring.shard(key[key.index(b"\n") + 1 : -2])
+        if self.settings.distribution == "random":
+            return index
+        places = self.places
+        if len(places) >= _MOST_PLACES:
+            # The oldest go, and not all at once: a few more keys than there is room for are found mostly, still.
+            for old in list(islice(places, _MOST_PLACES // 16)):
+                del places[old]
+        places[key] = index
         return index
 
     def learn(self, name: bytes) -> Tally | None:
@@ -288,7 +284,7 @@ class Sharding:
     @property
     def allowance(self) -> int:
         """How many bytes of replies one client may leave lying."""
-        return max(_LEAST_HELD, min(_MOST_HELD, (_BUDGET - self.unsent) // 2))
+        return max(LEAST_HELD, min(_MOST_HELD, (_BUDGET - self.unsent) // 2))
 
     def to_flush(self, flushed: Flushed) -> None:
         """Have it write at the end of this round."""
