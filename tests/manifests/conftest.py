@@ -23,6 +23,7 @@ def podman() -> Iterator[Podman]:
     # A short path: podman makes sockets below it, whose paths may have 107 bytes at most.
     pods = Podman(tempfile.mkdtemp(prefix="pods-", dir="/tmp"), settings)
     pods.load(IMAGES)
+    pods.build_model()
     yield pods
     pods.remove()
 

@@ -18,6 +18,10 @@ Document = dict[str, Any]
 ROOT = Path(__file__).parents[2] / "manifests"
 KUSTOMIZE = ("Kustomization", "Component")
 SIDECARS = ("log-tailer", "s3-shipper", "log-adapter", "git-syncer", "ambassador")
+# Before the application, and gone when it starts.
+INIT = "pod-init"
+# Images that a manifest tells its reader to build FROM pod-init, with a /payload: what they do by themselves.
+BUILT_FROM_INIT = {"registry.example.com/doc2vec-model-it:1.0": ["copy", "/payload", "/models"]}
 # What the manifests with s3-shipper are applied together with: a server, and the Secret with its keys.
 S3_SERVER = ROOT / "shipper" / "s3-server.yaml"
 # And those with git-syncer: a git host.
@@ -40,9 +44,16 @@ class Container:
 
     @property
     def sidecar(self) -> str | None:
-        """Which of our sidecars it is."""
-        name = str(self.spec["image"]).rpartition("/")[2].partition(":")[0]
-        return name if name in SIDECARS else None
+        """Which of our programs it is."""
+        if self.spec["image"] in BUILT_FROM_INIT:
+            return INIT
+        name = str(self.spec["image"]).rpartition("/")[2].partition(":")[0].removesuffix("-full")
+        return name if name in (*SIDECARS, INIT) else None
+
+    @property
+    def arguments(self) -> list[str]:
+        """What its program is called with."""
+        return self.spec.get("args") or BUILT_FROM_INIT.get(self.spec["image"], [])
 
     def effective(self, key: str) -> Any:
         """A setting of its security context, which the pod's stands in for."""
@@ -128,14 +139,10 @@ def _contents(kind: str, reference: Document, resources: list[Document]) -> dict
     for found in [*resources, *documents(S3_SERVER)]:
         if (found["kind"], found["metadata"]["name"]) == (kind, reference.get("name", reference.get("secretName"))):
             return dict(found.get("data", {}) | found.get("stringData", {}))
-    if reference.get("secretName") in CERTIFICATES:
-        return certificates()
+    if make := MADE_BY_HAND.get(reference.get("secretName", "")):
+        return make()
     assert reference.get("optional"), f"there is no {kind} {reference}"
     return {}
-
-
-# Secrets that a manifest tells its reader to make, with certificates.
-CERTIFICATES = {"orders-db-tls"}
 
 
 @functools.cache
@@ -145,6 +152,20 @@ def certificates() -> dict[str, str]:
     client = authority.issue_cert("orders")
     pems = {"ca.crt": authority.cert_pem, "tls.crt": client.cert_chain_pems[0], "tls.key": client.private_key_pem}
     return {name: pem.bytes().decode() for name, pem in pems.items()}
+
+
+# Secrets that a manifest tells its reader to make.
+MADE_BY_HAND = {"orders-db-tls": certificates, "shop-db": lambda: {"password": 'correct "horse" $battery'}}
+
+
+def secrets_made_by_hand(found: list[Document]) -> list[Document]:
+    """Those of them that pods mount, as resources."""
+    volumes = [volume for pod in pods(found) for volume in pod.get("volumes", [])]
+    names = {volume.get("secret", {}).get("secretName") for volume in volumes} & set(MADE_BY_HAND)
+    return [
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": MADE_BY_HAND[name]()}
+        for name in sorted(names)
+    ]
 
 
 def placed(container: Container, resources: list[Document], folder: str) -> tuple[list[str], dict[str, str]]:
@@ -170,4 +191,4 @@ def placed(container: Container, resources: list[Document], folder: str) -> tupl
     for path, text in files.items():
         Path(path).write_text(moved(text))
     variables = environment(container, resources)
-    return [*map(moved, container.spec.get("args", []))], {name: moved(text) for name, text in variables.items()}
+    return [*map(moved, container.arguments)], {name: moved(text) for name, text in variables.items()}

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import sidecars.adapter.settings
@@ -17,9 +18,10 @@ import sidecars.syncer.settings
 import sidecars.tailer.settings
 from sidecars import __version__
 from sidecars.core.settings import load
+from sidecars.init.command import PREFIX, SUBCOMMANDS
 from sidecars.shipper.__main__ import program_words
 from sidecars.syncer import words
-from tests.manifests.documents import Container, Document, containers, placed
+from tests.manifests.documents import INIT, Container, Document, containers, placed
 
 # Pod Security "restricted" lets a pod have these kinds of volume.
 VOLUMES = {
@@ -71,6 +73,8 @@ SIDECARS = {
     "ambassador": Sidecar(
         sidecars.ambassador.settings.Settings, "sidecars.ambassador", "AMBASSADOR_", 9105, 36 << 20, 120 << 20
     ),
+    # It has no door; its settings are those of its subcommand.
+    INIT: Sidecar(None, "sidecars.init", PREFIX, 0, 32 << 20, 64 << 20),
 }
 
 
@@ -135,11 +139,9 @@ def _restricted(container: Container) -> Iterator[str]:
 
 
 def sidecar_rules(container: Container, resources: list[Document]) -> Iterator[str]:
-    """Rules for a sidecar beside an application."""
+    """Rules for a program of ours."""
     sidecar = SIDECARS[container.sidecar or ""]
     settings = settings_of(container, resources)
-    if not _once(settings):
-        yield from _probes(container, sidecar)
     if container.effective("runAsUser") != sidecar.user:
         yield f"does not run as user {sidecar.user}"
     amounts = container.spec.get("resources", {})
@@ -147,6 +149,34 @@ def sidecar_rules(container: Container, resources: list[Document]) -> Iterator[s
         yield "its memory request is below what it was measured to need"
     if quantity(amounts.get("limits", {}).get("memory", "0")) < sidecar.most:
         yield "its memory limit is below what it was measured to need at most"
+    yield from _before(container, settings) if container.sidecar == INIT else _beside(container, settings)
+
+
+def _before(container: Container, settings: Any) -> Iterator[str]:
+    """Rules for what prepares the pod and ends."""
+    if container.native:
+        yield "is a native sidecar, which would be started again each time it has done its work"
+    if container.arguments[0] == "wait" and not any(one.startswith("--timeout") for one in container.arguments):
+        yield "does not say how long it waits"
+    writable = [one["mountPath"] for one in container.spec.get("volumeMounts", []) if not one.get("readOnly")]
+    for path in written_to(container.arguments[0], settings):
+        if not any(f"{path}/".startswith(f"{place}/") for place in writable):
+            yield f"has no volume to write to on {path}"
+
+
+def written_to(subcommand: str, settings: Any) -> list[str]:
+    """The paths that a subcommand of pod-init writes to."""
+    if subcommand == "render":
+        return [text.partition(":")[2] for text in settings.templates]
+    if subcommand in ("copy", "fetch"):
+        return [settings.dest]
+    return list(settings.paths) if subcommand in ("mkdir", "write") else []
+
+
+def _beside(container: Container, settings: Any) -> Iterator[str]:
+    """Rules for a sidecar beside an application."""
+    if not _once(settings):
+        yield from _probes(container, SIDECARS[container.sidecar or ""])
     if settings.grace > container.pod.get("terminationGracePeriodSeconds", 30) - 2:
         yield f"its grace of {settings.grace:g} s leaves no time within the pod's"
     if container.sidecar != "ambassador":
@@ -202,11 +232,21 @@ def settings_of(container: Container, resources: list[Document]) -> Any:
         arguments, variables = placed(container, resources, folder)
         if container.sidecar == "git-syncer":
             return words.load(arguments, dict(sidecar.image) | variables).repositories[0]
+        if container.sidecar == INIT:
+            return init_settings(arguments, variables)
         argv = program_words(arguments, variables.pop("FLUENTD_ARGS", ""))
         with process_environment(variables):
             return load(
                 sidecar.settings, prog=container.sidecar or "", prefix=sidecar.prefix, argv=argv, environ=variables
             )
+
+
+def init_settings(arguments: list[str], variables: dict[str, str]) -> Any:
+    """The settings of the subcommand of pod-init that is asked for; raises WrongSettings."""
+    name, *words = arguments
+    argv = words[: words.index("--")] if "--" in words else words
+    module = import_module(f"sidecars.init.{SUBCOMMANDS[name].module}")
+    return load(module.Settings, prog=f"{INIT} {name}", prefix=PREFIX, argv=argv, environ=variables)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,18 +21,21 @@ from tests.manifests.documents import GIT_SERVER, REDIS, S3_SERVER, Document, co
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
 
-TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, DEMO, S3, REDIS_SERVER = (
+TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVER = (
     f"sidecars/log-tailer:{__version__}",
     f"sidecars/log-tailer:{__version__}-debug",
     f"sidecars/s3-shipper:{__version__}",
     f"sidecars/log-adapter:{__version__}",
     f"sidecars/git-syncer:{__version__}",
     f"sidecars/ambassador:{__version__}",
+    f"sidecars/pod-init:{__version__}",
     f"sidecars/demo:{__version__}",
     f"sidecars/s3-server:{__version__}",
     f"sidecars/redis:{__version__}",
 )
-IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, DEMO, S3, REDIS_SERVER}
+IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVER}
+# Built here, as a manifest tells its reader to: FROM pod-init, with a model of a few files.
+MODEL = "sidecars/test-model:1"
 
 # What stands in for applications of others, which come from a registry: an image of ours and what changes with it.
 STAND_INS: dict[str, Document] = {
@@ -39,11 +43,18 @@ STAND_INS: dict[str, Document] = {
     "apache/airflow:3.1.0": {"image": DEMO, "args": ["web", "--dir=/git/repo/dags"]},
     "busybox:1.37": {"image": DEBUG},
     "motoserver/moto:5.2.5": {"image": S3},
+    "python:3.13-slim": {"image": DEBUG},
+    "registry.example.com/doc2vec-model-it:1.0": {"image": MODEL},
     "nginxinc/nginx-unprivileged:1.28": {"image": DEMO, "args": ["app", "--dir=/var/log/nginx"]},
     "redis:8.2": {"image": REDIS_SERVER},
 }
 # The servers that manifests are tried with, by the sidecar that needs one: their file, and their address there.
 SERVERS = {"s3-shipper": (S3_SERVER, "s3:5000"), "git-syncer": (GIT_SERVER, "git:9418")}
+# Services that pod-init waits for, and where they are in the pod: one server of the demo's stands in for them.
+WAITED_FOR = {"http://myservice:80": "http://127.0.0.1:8000", "tcp://mydb:5432": "tcp://127.0.0.1:5432"}
+STANDS_IN = ["web", "--dir=/", "--listen=127.0.0.1:5432", "--admin=127.0.0.1:8000"]
+# Where there is no server at all to stand in, nobody waits.
+NO_SERVER = re.compile(r"postgres://")
 # A classic pod's sidecar waits so long for a last line that tests would do little else.
 QUIET = "--quiet=3s"
 
@@ -56,7 +67,8 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     - A Secret becomes a ConfigMap, since podman mounts no Secret.
     - The S3 server and the git host move into the pod, since that has no network, and are at 127.0.0.1.
     - The redis servers do so too, each at an address of its own.
-    - An init container of git-syncer becomes a second container, or it would wait for that host.
+    - An init container of git-syncer becomes a second container, or it would wait for that host; so does one that
+      waits for servers which are in the pod, and one that waits for what nothing stands in for is left out.
     - A long --quiet is shortened.
     - Probes go, since podman runs none by itself; ports too, since the pod has no network; and variables from fields
       that podman does not know.
@@ -66,6 +78,8 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
         text = text.replace(f"http://{address}", f"http://127.0.0.1:{address.partition(':')[2]}")
     for number in range(2):
         text = re.sub(rf"redis-st-{number}\.redis-svc(\.default\.svc\.cluster\.local)?", redis_address(number), text)
+    for service, address in WAITED_FOR.items():
+        text = text.replace(service, address)
     document = json.loads(text)
     lost: list[str] = []
     if document["kind"] == "Secret":
@@ -117,11 +131,14 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
         _add_server(pod, name, lost)
     if any(one.sidecar == "ambassador" for one in containers(pod)):
         _add_redis(pod, lost)
+    if any(address in json.dumps(pod) for address in WAITED_FOR.values()):
+        lost.append(f"the Services {', '.join(WAITED_FOR)}: a server in the pod itself stands in for them")
+        pod["containers"].append({"name": "services", "image": DEMO, "args": STANDS_IN})
     _unsidecar(pod, lost)
     for volume in pod.get("volumes", []):
         if secret := volume.pop("secret", None):
             volume.update(_stand_in(secret, lost))
-    for container in pod["containers"]:
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
         _simplify(container, lost)
 
 
@@ -154,12 +171,16 @@ def _unsidecar(pod: Document, lost: list[str]) -> None:
     for container in native:
         del container["restartPolicy"]
         lost.append(f"{container['name']}: the native sidecar's order; it runs as a second container")
-    once = [container for container in init if container not in native and container["name"] == "git-syncer"]
+    once = [container for container in init if container["name"] in ("git-syncer", "wait")]
     for container in once:
-        lost.append(f"{container['name']}: the init container's order; it runs as a second container")
+        if NO_SERVER.search(json.dumps(container)):
+            lost.append(f"{container['name']}: the init container; nothing stands in for what it waits for")
+        else:
+            lost.append(f"{container['name']}: the init container's order; it runs as a second container")
+            native.append(container)
     if rest := [container for container in init if container not in native + once]:
         pod["initContainers"] = rest
-    pod["containers"] += native + once
+    pod["containers"] += native
 
 
 def _simplify(container: Document, lost: list[str]) -> None:
@@ -227,6 +248,15 @@ class Podman:
         assert said.returncode == 0, f"{said.stderr}; run make images"
         self("load", "--input", archive)
         os.unlink(archive)
+
+    def build_model(self) -> None:
+        """Build the image of a model, as its manifest says."""
+        payload = Path(self._folder) / "context" / "payload"
+        (payload / "vectors").mkdir(parents=True)
+        for name in ("doc2vec.model", ".version", "vectors/part-0.npy"):
+            (payload / name).write_text(name)
+        (payload.parent / "Dockerfile").write_text(f"FROM localhost/{INIT}\nCOPY payload /payload\n")
+        self("build", "--network", "none", "--tag", f"localhost/{MODEL}", str(payload.parent))
 
     @contextlib.contextmanager
     def playing(self, documents: list[Document]) -> Iterator[dict[str, str]]:

@@ -34,7 +34,7 @@ def test_the_program_accepts_its_arguments(path: Path, tmp_path: Path) -> None:
     for pod in documents.pods(found):
         for container in documents.containers(pod):
             if container.sidecar:
-                accept(container.sidecar, *documents.placed(container, found, str(tmp_path)))
+                accept(container.sidecar, *documents.placed(container, found, f"{tmp_path}/{container.name}"))
 
 
 # git-sync's old names are taken; what they are called today is said of each.
@@ -42,8 +42,11 @@ OLD_NAME = re.compile(r"\$GITSYNC_\w+ is overridden by .*\n|\$GIT_SYNC_\w+ is de
 
 
 def accept(name: str, arguments: list[str], variables: dict[str, str]) -> None:
+    # A subcommand comes first, and what follows -- is not ours.
+    first = name == documents.INIT
+    questioned = [*arguments[:first], "--check-config", *arguments[first:]]
     said = subprocess.run(
-        [sys.executable, "-m", house.SIDECARS[name].module, *arguments, "--check-config"],
+        [sys.executable, "-m", house.SIDECARS[name].module, *questioned],
         env={"PATH": os.environ["PATH"], **dict(house.SIDECARS[name].image), **variables},
         capture_output=True,
         text=True,
@@ -152,4 +155,24 @@ def test_a_broken_rule_of_the_syncer_is_found(word: str) -> None:
     found = documents.documents(ROOT / "syncer" / "native-sidecar.yaml")
     (pod,) = documents.pods(found)
     SYNCER_MISTAKES[word](pod)
+    assert any(word in text for text in house.complaints(pod, found))
+
+
+# And for what runs before the application.
+INIT_MISTAKES: dict[str, Callable[[Document], object]] = {
+    "how long": lambda pod: sidecar(pod)["args"].remove("--timeout=5m"),
+    "native sidecar": lambda pod: sidecar(pod).update(restartPolicy="Always"),
+    "user 65532": lambda pod: pod["securityContext"].update(runAsUser=1000),
+    "memory request": lambda pod: sidecar(pod)["resources"]["requests"].update(memory="16Mi"),
+    "memory limit": lambda pod: sidecar(pod)["resources"]["limits"].update(memory="40Mi"),
+    "write to on /config/shop.json": lambda pod: pod["initContainers"][2]["volumeMounts"].pop(),
+}
+
+
+@pytest.mark.parametrize("word", INIT_MISTAKES)
+def test_a_broken_rule_of_pod_init_is_found(word: str) -> None:
+    found = documents.documents(ROOT / "init" / "wait-and-migrate.yaml")
+    (pod,) = documents.pods(found)
+    assert house.complaints(pod, found) == []
+    INIT_MISTAKES[word](pod)
     assert any(word in text for text in house.complaints(pod, found))

@@ -61,15 +61,25 @@ SHARDED = {
     "gallery/9-ambassador-redis.yaml": 6380,
     "components/example": 6379,
 }
+# What the application of each manifest prints when it has started, with what pod-init has prepared.
+PREPARED = {
+    "gallery/1-model-copy.yaml": r"^\['\.pod-init\.json', '\.version', 'doc2vec\.model', 'vectors'\]$",
+    "gallery/2-wait-for-services.yaml": r"^The app is running!$",
+    "gallery/3-create-dir.yaml": r"^drwxrwsr-x .* /opt/log$",
+    "init/wait-and-migrate.yaml": r"^postgres://shop@db:5432/shop$",
+}
 # What is validated and not run, and why.
-NOT_RUN = {"ambassador/postgres.yaml": "there is no image of Postgres to run here"}
+NOT_RUN = {
+    "ambassador/postgres.yaml": "there is no image of Postgres to run here",
+    "init/wait-for-job.yaml": "there is no Kubernetes API to ask here",
+}
 FLUENTD = "gallery/7-fluentd-s3.yaml"
 
 Found = list[Document]
 
 
 def manifests() -> dict[str, Path]:
-    """Every manifest with one of our sidecars; each needs its line in LINES, RECORDS, KEYS or READ."""
+    """Every manifest with a program of ours; each needs its line in LINES, RECORDS, KEYS, READ, SHARDED or PREPARED."""
     overlays = [path.parent for path in documents.kustomizations() if "resources" in documents.documents(path)[0]]
     paths = [path for path in documents.plain() if documents.sidecars(documents.documents(path))]
     return {str(path.relative_to(ROOT)): path for path in [*paths, *overlays]}
@@ -79,7 +89,7 @@ def resources(name: str) -> Found:
     path = manifests()[name]
     found = kustomize.build_here(path) if path.is_dir() else documents.documents(path)
     beside = documents.documents(S3_SERVER) if documents.sidecars(found, "s3-shipper") else []
-    return found + [one for one in beside if one["kind"] == "Secret"]
+    return found + [one for one in beside if one["kind"] == "Secret"] + documents.secrets_made_by_hand(found)
 
 
 def played(name: str, lost: dict[str, list[str]]) -> Found:
@@ -134,7 +144,7 @@ class Running:
 
 
 def test_every_manifest_says_what_its_sidecars_do() -> None:
-    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, *SHARDED, *NOT_RUN, FLUENTD}
+    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, *SHARDED, *PREPARED, *NOT_RUN, FLUENTD}
 
 
 @pytest.mark.parametrize("name", LINES)
@@ -241,6 +251,23 @@ def test_its_ambassador_shards_the_keys_and_the_pod_ends_well(
         assert shards(podman, ids, SHARDED[name])
         running.end()
         assert running.exit_codes() == {0}, said(podman, running.sidecar)
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_its_application_starts_with_what_was_prepared_and_ends_well(
+    name: str, podman: Podman, lost: dict[str, list[str]]
+) -> None:
+    with podman.playing(played(name, lost)) as ids:
+        (pod,) = documents.pods([one for one in resources(name) if one["kind"] != "Job"])
+        (application,) = [key for full, key in ids.items() if full.endswith(f"-{pod['containers'][0]['name']}")]
+        with follow(podman, application) as log:
+            log.wait_for(PREPARED[name])
+        # That podman starts it says that each init container has ended with 0; this one is none there.
+        waits = [key for full, key in ids.items() if full.endswith("-wait")]
+        if waits:
+            assert podman("wait", *waits).split() == ["0"], said(podman, waits[0])
+        podman("kill", "--signal", "TERM", application)
+        assert podman("wait", application).split() == ["0"]
 
 
 # The default hash hardly tells keys apart that differ in their last digits alone.
