@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from sidecars.ambassador.redis.commands import Command, WrongArguments, number
 from sidecars.ambassador.redis.reading import REPLIES, REPLY, Malformed, encoded, follow
-from sidecars.ambassador.redis.shard import FULL, Slot
+from sidecars.ambassador.redis.slots import FULL, Slot
 from sidecars.ambassador.redis.writing import array, bulk
 
 if TYPE_CHECKING:
+    from sidecars.ambassador.redis.lane import Lane
     from sidecars.ambassador.redis.session import Session
-    from sidecars.ambassador.redis.shard import Lane, Tally
+    from sidecars.ambassador.redis.slots import Tally
 
 _SCANNED = 1024  # a cursor of a client: that of the shard, times this, and which shard it is
 

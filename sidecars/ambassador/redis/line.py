@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sidecars.ambassador.redis.commands import WrongArguments
+from sidecars.ambassador.redis.lane import failure
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import Malformed, follow
-from sidecars.ambassador.redis.shard import Shard, Slot, failure
+from sidecars.ambassador.redis.shard import Shard
+from sidecars.ambassador.redis.slots import Slot
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from sidecars.ambassador.connection import Connection, Reason
@@ -13,9 +12,10 @@ from sidecars.ambassador.redis import commands, fanning
 from sidecars.ambassador.redis.answering import State, answer
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
 from sidecars.ambassador.redis.commands import CROSSSLOT, Command, WrongArguments, unsupported
-from sidecars.ambassador.redis.link import Link
+from sidecars.ambassador.redis.lane import Lane
+from sidecars.ambassador.redis.outbox import Outbox
 from sidecars.ambassador.redis.reading import COMMANDS, Malformed, Scan, encoded
-from sidecars.ambassador.redis.shard import LEAST_HELD, Lane, Shard, Slot
+from sidecars.ambassador.redis.shard import Shard
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.sharding import Sharding
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
 
 _PIECE = 64 * 1024  # bytes read at once
 _ROUNDS = 8  # reads of one client before others have their turn
-_HIGH = 1024 * 1024  # bytes a client has not taken: no more of its commands are read
 _LARGE = 256 * 1024  # bytes of a command that are held until it is whole
 _MOST_WHOLE = 64 * 1024 * 1024  # and of one that must be
-# Why a session is stopped, as bits; FULL is one more.
+# Why a session is stopped, as bits; FULL and CLOGGED are two more.
 ASKED = 1  # by whom it is handed to
-_CLOGGED = 4  # it does not take its replies
 _WAITING = 8  # for the replies to what it has sent, before the next command can be taken
 _OVER = 16  # no more is wanted of it
 _INET = (socket.AF_INET, socket.AF_INET6)
@@ -59,69 +57,38 @@ class Taker(Protocol):
         """Let go: the client is gone."""
 
 
-class Session:
+class Session(Outbox):
     """A client.
 
-    out      replies to be written at the end of this round
-    waiting  the commands that have no reply yet, in their order
-    held     bytes of replies that cannot be written before an earlier one has come
-    easy     nothing is known that would forbid to write to it at once
-    over     it has more replies to take than it should: connections that bring more are paused, see `pausing`
-    quiet    how many bytes had passed when it was looked at last, and since when they are so many
-    awaiting it goes on when nothing is waiting any more
-    taker    whom it is handed to
+    quiet   how many bytes had passed when it was looked at last, and since when they are so many
+    taker   whom it is handed to
     """
 
     __slots__ = (
-        "_backlog", "_closing", "_kept", "_recv", "_rest", "_scan", "_send", "_sharp", "_size",
-        "_stopped", "_upload", "awaiting", "connection", "dirty", "easy", "fast", "held", "lanes", "out", "over",
-        "pausing", "quiet", "received_bytes", "sent_bytes", "sharding", "state", "taker", "turn", "waiting",
+        "_kept", "_recv", "_scan", "_sharp", "_stopped", "_upload", "connection", "fast", "lanes", "quiet",
+        "received_bytes", "state", "taker", "turn",
     )  # fmt: skip
 
     def __init__(self, sharding: Sharding, connection: Connection, turn: int, state: State) -> None:
-        self.sharding = sharding
+        sock = connection.sock
+        super().__init__(sharding, sock.send)
         self.connection = connection
         self.turn = turn
         self.state = state
         self.lanes: list[Lane] = []
         self.fast = False
-        self.out: list[bytes] = []
-        self.waiting: deque[Slot] = deque()
-        self.dirty = False
-        self.held = 0
-        self.over = False
-        self.easy = True
-        self.pausing: set[Link] = set()
-        self.awaiting = False
         self.taker: Taker | None = None
-        self.received_bytes = self.sent_bytes = 0
+        self.received_bytes = 0
         self.quiet = (0, sharding.clock.now)
         self._kept: bytearray | None = None
         self._scan: Scan | None = None
-        self._rest: memoryview | None = None
         self._upload: Upload | None = None
-        self._backlog: deque[bytes] = deque()
-        self._size = 0
         self._stopped = 0
-        self._closing = False
-        sock = connection.sock
         self._sharp = isinstance(sock, socket.SocketType) and sock.family in _INET
-        self._recv, self._send = sock.recv, sock.send
+        self._recv = sock.recv
         self.renew()
 
     # For whom the session is handed to, and others beside it.
-
-    @property
-    def backlog(self) -> int:
-        """How many bytes the client has not taken yet, those of this round not counted."""
-        return self._size
-
-    def write(self, data: bytes) -> None:
-        """Send bytes to the client at the end of this round: those of a reply whose turn it is."""
-        self.out.append(data)
-        if not self.dirty:
-            self.dirty = True
-            self.sharding.to_flush(self)
 
     def shard_of(self, key: bytes) -> Shard:
         """Say which shard a key is on; it may be left out, see Shard.refusing."""
@@ -166,8 +133,13 @@ class Session:
     def answered(self) -> None:
         """Go on, for nothing waits any more: see `awaiting`."""
         self.awaiting = False
-        self._ease()
+        self.ease()
         self.go_on(_WAITING)
+
+    def drained(self) -> None:
+        """Tell whom it is handed to that the client takes its replies."""
+        if self.taker is not None:
+            self.taker.drained()
 
     def renew(self) -> None:
         """Use what has become of the state: the protocol's version, and whether the client is logged in."""
@@ -198,7 +170,7 @@ class Session:
 
     def _happened(self, event: int) -> None:
         if self._rest is not None and (event & WRITE or not self._sharp):
-            self._resume()
+            self.resume()
         if event & GONE and self._stopped:
             self.close("client_reset")
         elif event & HALF_CLOSED and self._stopped and self.taker is not None and not self.taker.ends:
@@ -425,152 +397,6 @@ class Session:
         elif now - self.connection.since > oldest and self._kept is None:
             self.close("max_age")
 
-    # Replies.
-
-    def answer(self, data: bytes) -> None:
-        """Reply to the command that was taken last, after the replies to those before it."""
-        if data[:1] == b"-":
-            self.sharding.error(data)
-        if not self.waiting:
-            self.write(data)
-            return
-        slot = Slot(self, self.sharding.own, 1, 0, 0.0)
-        slot.pieces, slot.left = [data], 0
-        self.waiting.append(slot)
-        self.hold(len(data))
-
-    def complete(self, slot: Slot, piece: bytes) -> None:
-        """Take the last piece of the replies to a run."""
-        slot.left = 0
-        if slot.pieces is None:
-            slot.pieces = []
-        slot.pieces.append(piece)
-        self.hold(len(piece))
-        if self.waiting[0] is slot:
-            self.advance()
-
-    def advance(self) -> None:
-        """Write all replies whose turn it is."""
-        waiting = self.waiting
-        while waiting:
-            slot = waiting[0]
-            pieces = slot.pieces
-            if pieces is not None:
-                for piece in pieces:
-                    self.held -= len(piece)
-                    self.out.append(piece)
-                slot.pieces = None
-            if slot.left:
-                break
-            waiting.popleft()
-        if not self.dirty:
-            self.dirty = True
-            self.sharding.to_flush(self)
-        if not waiting and self.awaiting:
-            self.answered()
-
-    def hold(self, size: int) -> None:
-        """Count bytes that wait for an earlier reply."""
-        self.held += size
-        if self.held > LEAST_HELD and self.held > self.sharding.allowance:
-            self.over = True
-            self.easy = False
-
-    def write_now(self, data: bytes) -> None:
-        """Send bytes to the client at once, when it is `easy` and has nothing else to get in this round."""
-        try:
-            count = self._send(data)
-        except BlockingIOError:
-            count = 0
-        except OSError:
-            self.close("client_reset")
-            return
-        self.sent_bytes += count
-        if count < len(data):
-            self._rest = memoryview(data)[count:]
-            self._pile([])
-
-    def flush(self) -> None:
-        """Write the replies of this round."""
-        self.dirty = False
-        out = self.out
-        if self._rest is not None:
-            self._pile(out)
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        try:
-            count = self._send(data)
-        except BlockingIOError:
-            count = 0
-        except OSError:
-            self.close("client_reset")
-            return
-        self.sent_bytes += count
-        if count < len(data):
-            self._rest = memoryview(data)[count:]
-            self._pile([])
-        elif self._closing and not self.waiting:
-            self.close("client")
-        elif self.over:
-            self._relieve()
-
-    def _ease(self) -> None:
-        self.easy = not (self._rest is not None or self._closing or self.over or self.awaiting)
-
-    def _pile(self, out: list[bytes]) -> None:
-        """Keep what the client does not take now."""
-        self._backlog.extend(out)
-        size = self._size
-        self._size = len(self._rest or b"") + sum(map(len, self._backlog))
-        out.clear()
-        self.sharding.unsent += self._size - size
-        if self._size > _HIGH:
-            self.stop(_CLOGGED)
-        if self._size > self.sharding.allowance:
-            self.over = True
-        self._ease()
-
-    def _resume(self) -> None:
-        """Write on what is kept."""
-        while self._rest is not None:
-            try:
-                count = self._send(self._rest)
-            except BlockingIOError:
-                break
-            except OSError:
-                self.close("client_reset")
-                return
-            self.sent_bytes += count
-            self._rest = self._rest[count:] if count < len(self._rest) else self._next()
-        self._pile([])
-        if self._size < _HIGH // 2:
-            self._relieve()
-            self.go_on(_CLOGGED)
-            if self.taker is not None:
-                self.taker.drained()
-        if self._rest is None and self._closing and not self.waiting:
-            self.close("client")
-
-    def _next(self) -> memoryview | None:
-        if not self._backlog:
-            return None
-        pieces, size = [], 0
-        while self._backlog and size < _HIGH // 4:
-            pieces.append(self._backlog.popleft())
-            size += len(pieces[-1])
-        return memoryview(b"".join(pieces))
-
-    def _relieve(self) -> None:
-        """Let the connections go on that were paused for it."""
-        if self.held > self.sharding.allowance:
-            return
-        self.over = False
-        self._ease()
-        pausing, self.pausing = self.pausing, set()
-        for lane in pausing:
-            lane.resume()
-
     def close(self, reason: Reason) -> None:
         """End it, whatever it has."""
         if self.sharding.sessions.get(self.connection.fd) is not self:
@@ -582,18 +408,9 @@ class Session:
             with contextlib.suppress(OSError):
                 self.connection.sock.shutdown(socket.SHUT_WR)
         self.connection.sock.close()
-        for slot in self.waiting:
-            slot.session = None
-        self.waiting = deque()
         self.stop(_OVER)
-        self.awaiting = False
         self.fast = False
-        self.sharding.unsent -= self._size
-        self._size = 0
-        self._backlog.clear()
-        self._rest = None
-        self.held = 0
-        self._relieve()
+        self.drop()
         if self.taker is not None:
             self.taker.lost()
             self.taker = None

@@ -11,10 +11,12 @@ from sidecars.ambassador.connection import Connection, Reason, written
 from sidecars.ambassador.plan import Counted, Endpoint, Route
 from sidecars.ambassador.redis.answering import State
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
+from sidecars.ambassador.redis.lane import Lane
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.ring import Node, Ring, node_name
 from sidecars.ambassador.redis.session import Session, by_first_key
-from sidecars.ambassador.redis.shard import LEAST_HELD, Lane, Shard, Tally
+from sidecars.ambassador.redis.shard import Shard
+from sidecars.ambassador.redis.slots import LEAST_HELD, Tally
 
 if TYPE_CHECKING:
     from sidecars.ambassador.loop import Deadline

@@ -16,7 +16,8 @@ from sidecars.ambassador.redis.writing import array, bulk, error, integer, null
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session
-    from sidecars.ambassador.redis.shard import Shard, Slot
+    from sidecars.ambassador.redis.shard import Shard
+    from sidecars.ambassador.redis.slots import Slot
 
 _OF_KEYS = (b"__keyspace@", b"__keyevent@")
 _CONFIRMED = re.compile(rb"[*>]3\r\n\$\d+\r\n[ps]?(?:un)?subscribe\r\n", re.IGNORECASE)

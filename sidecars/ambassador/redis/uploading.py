@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecars.ambassador.redis.lane import failure
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.reading import Malformed, follow
-from sidecars.ambassador.redis.shard import failure
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.session import Session
-    from sidecars.ambassador.redis.shard import Shard, Tally
+    from sidecars.ambassador.redis.shard import Shard
+    from sidecars.ambassador.redis.slots import Tally
 
 _HIGH = 1024 * 1024  # bytes on their way, in either direction: no more is read until they have gone
 _MOST_SPARE = 4  # connections that are kept for the next one
