@@ -46,9 +46,7 @@ def main(
     _run(parts, name, prefix, one_shot, {"loop": loop} if loop else {})
 
 
-def _run(
-    parts: Parts, name: str, prefix: str, one_shot: Callable[[Common], bool], options: dict[str, Any]
-) -> None:
+def _run(parts: Parts, name: str, prefix: str, one_shot: Callable[[Common], bool], options: dict[str, Any]) -> None:
     from sidecars.core.errors import SidecarError
 
     # Imports make what lives as long as the process: looking through it for garbage takes a tenth of the start.
