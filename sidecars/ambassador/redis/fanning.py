@@ -82,7 +82,7 @@ class Fragment(Slot):
 def fan(session: Session, command: Command, keys: list[bytes], arguments: list[bytes], frame: bytes) -> None:
     """Send a command to the shards its keys are on; as it is, if that is one."""
     sharding = session.sharding
-    shard = sharding.ring.shard
+    shard = sharding.place_of
     parts: dict[int, list[int]] = {}
     for place, key in enumerate(keys):
         parts.setdefault(shard(key), []).append(place)

@@ -7,6 +7,7 @@ what it takes of a client: inline commands, and the texts of its protocol errors
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 _SHORT = 99  # bytes: what one regular expression can frame by itself
@@ -169,6 +170,15 @@ class Part(NamedTuple):
     skip: int
 
 
+_MANY = 32
+
+
+@cache
+def _many() -> re.Pattern[bytes]:
+    """Match so many short replies at once: the elements of long lists."""
+    return re.compile(rf"(?:{_REPLY}){{{_MANY}}}+".encode(), re.DOTALL)
+
+
 _SIMPLE = frozenset(b"+-:_#,(")
 _BLOBS = frozenset(b"$=!")
 _ARRAYS = frozenset(b"*~>")
@@ -181,7 +191,15 @@ def follow(data: bytes, at: int, left: int = 1, skip: int = 0) -> Part:  # noqa:
     reply. Streamed strings and aggregates, which RESP3 speaks of and no server sends, are taken for malformed.
     """
     end = len(data)
+    again = left  # a long value among short ones: no look for many of these before so few are left
     while left:
+        if _MANY <= left <= again and not skip:
+            if found := _many().match(data, at):
+                at = found.end()
+                left -= _MANY
+                again = left
+                continue
+            again = left - _MANY
         if skip:
             if at + skip > end:
                 return Part(end, left, skip - (end - at))
@@ -211,6 +229,7 @@ def follow(data: bytes, at: int, left: int = 1, skip: int = 0) -> Part:  # noqa:
                 skip = size + 2
         elif kind in _ARRAYS:
             left += max(size, 0) - 1
+            again = left
         elif kind == 0x25:  # %: a map
             left += 2 * max(size, 0) - 1
         elif kind == 0x7C:  # |: attributes of the value that follows

@@ -92,7 +92,7 @@ class Session(Outbox):
 
     def shard_of(self, key: bytes) -> Shard:
         """Say which shard a key is on; it may be left out, see Shard.refusing."""
-        return self.sharding.shards[self.sharding.ring.shard(key)]
+        return self.sharding.shards[self.sharding.place_of(key)]
 
     def stop(self, why: int = ASKED) -> None:
         """Read no more commands for now."""
@@ -353,7 +353,7 @@ class Session(Outbox):
     def _one(self, command: Command, name: bytes, arguments: list[bytes], frame: bytes) -> bool:
         """Send a command to the shard of its keys; an error where they are on several."""
         keys = commands.keys(command, arguments)
-        places = {self.sharding.ring.shard(key) for key in keys}
+        places = {self.sharding.place_of(key) for key in keys}
         if len(places) > 1:
             raise WrongArguments(CROSSSLOT)
         self.lanes[places.pop()].put(self, self.sharding.tally(name), 1, frame)

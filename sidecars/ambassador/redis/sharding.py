@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MOST_PLACES = 131_072  # keys whose shard is remembered
 _PASSES = 4  # of reading and writing in a round
 _MOST_ROWS = 200  # of /status
+_LONGEST_KEY = 99  # bytes of a key that is remembered
 _MOST_NAMES = 4096  # ways to write the names of commands
 _BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
 _MOST_HELD = 16 * 1024 * 1024  # of one
@@ -257,6 +258,14 @@ class Sharding:
                 del places[old]
         places[key] = index
         return index
+
+    def place_of(self, key: bytes) -> int:
+        """Find the shard of a key."""
+        wire = b"%d\r\n%b\r\n" % (len(key), key)
+        place = self.places.get(wire)
+        if place is None:
+            place = self.ring.shard(key) if len(key) > _LONGEST_KEY else self.place(wire)
+        return place
 
     def learn(self, name: bytes) -> Tally | None:
         """Find the tally of a name on the wire, of a command that can be sent by its first key; None if it is none."""

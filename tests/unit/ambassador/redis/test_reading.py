@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,6 +133,19 @@ def test_a_reply_ends_where_it_ends_whatever_pieces_it_comes_in(one: bytes, othe
         if not left:
             break
     assert taken == len(one)
+
+
+@given(st.randoms(use_true_random=False), st.integers(30, 140))
+def test_a_long_list_ends_where_it_ends_whatever_is_among_its_elements(source: Random, count: int) -> None:
+    def element() -> bytes:
+        value = source.randbytes(source.choice((0, 3, 3, 3, 98, 99, 100, 130)))
+        long, nested = b"$%d\r\n%b\r\n" % (len(value), value), b"*40\r\n" + b":7\r\n" * 40
+        return source.choice((b":1\r\n", b"+OK\r\n", b"$-1\r\n", long, long, long, nested, b"-ERR no\r\n"))
+
+    data = b"*%d\r\n" % count + b"".join(element() for _ in range(count))
+    cut = source.randrange(len(data))
+    one = follow(data[:cut], 0)
+    assert follow(data[one.at :] + b":2\r\n", 0, one.left, one.skip) == (len(data) - one.at, 0, 0)
 
 
 @given(st.lists(replies, min_size=1, max_size=6))
