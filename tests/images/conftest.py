@@ -20,19 +20,20 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PATIENCE = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image of ours, as far as the lifecycle kit has to know it."""
+    """An image of ours, as far as the lifecycle kit has to know it. One without a port works and ends."""
 
-    name: str  # also of its command
-    port: int  # of its admin door
-    idle: tuple[str, ...]  # arguments with which it runs, has nothing to do, and ends at once when asked to
-    prefix: str  # of its variables
-    secret: str  # a variable that holds a secret
-    secretive: tuple[str, ...]  # arguments more with which it uses that secret
+    name: str
+    command: str = ""  # where it is not called as the image is
     megabytes: float  # on disk
     compressed: float  # megabytes to pull
     memory: float  # MiB resident, idle
+    port: int = 0  # of its admin door
+    idle: tuple[str, ...] = ()  # arguments with which it runs, has nothing to do, and ends at once when asked to
+    prefix: str = ""  # of its variables
+    secret: str = ""  # a variable that holds a secret
+    secretive: tuple[str, ...] = ()  # arguments more with which it uses that secret
     lingering: tuple[str, ...] = ()  # arguments more with which its drain lasts longer than a test; none: it never does
     beside_secret: dict[str, str] = field(default_factory=dict)  # variables more that it wants with that secret
     tmpfs: dict[str, str] = field(default_factory=dict)  # the volumes it needs
@@ -46,6 +47,11 @@ class Image:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """All that it listens on."""
+        return (self.port, *self.serves) if self.port else ()
 
 
 # As an empty volume takes it from the image's /state: a tmpfs gets the mode of the folder under it, but not its owner.
@@ -128,6 +134,8 @@ IMAGES = [
         compressed=20,
         memory=36,
     ),
+    Image(name="pod-init", megabytes=50, compressed=18, memory=32),
+    Image(name="pod-init-full", command="pod-init", megabytes=130, compressed=50, memory=40),
 ]
 
 
@@ -208,8 +216,12 @@ class Container:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "image" in metafunc.fixturenames:
-        fit = [image for image in IMAGES if image.lingering or "lingering" not in metafunc.fixturenames]
+        fit = [
+            image for image in IMAGES if image.port and (image.lingering or "lingering" not in metafunc.fixturenames)
+        ]
         metafunc.parametrize("image", fit, ids=str)
+    if "any_image" in metafunc.fixturenames:
+        metafunc.parametrize("any_image", IMAGES, ids=str)
 
 
 NO_ENGINE = "NO CONTAINER TEST HAS RUN: no engine answers; run `make engine` (Debian, as root), or set DOCKER_HOST"
@@ -256,7 +268,7 @@ def starting(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Ite
     """Start containers as restricted as Pod Security asks, by a user that no image knows, with OpenShift's group 0."""
     started = []
 
-    def start(image: Image | str, *arguments: str, tag: str = "latest", **options: Any) -> Container:
+    def start(image: Image | str, *arguments: str, tag: str = "latest", made: str = "", **options: Any) -> Container:
         if isinstance(image, str):
             [image] = [each for each in IMAGES if each.name == image]
         settings: dict[str, Any] = {
@@ -267,13 +279,14 @@ def starting(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Ite
             "pids_limit": 64,
             "mem_limit": "128m",
             "tmpfs": image.tmpfs,
-            "ports": {f"{port}/tcp": ("127.0.0.1", None) for port in (image.port, *image.serves)},
+            "ports": {f"{port}/tcp": ("127.0.0.1", None) for port in image.ports},
         }
         if image.repository:
             mount = {str(request.getfixturevalue("repository")): {"bind": image.repository, "mode": "ro"}}
             settings["volumes"] = mount | options.pop("volumes", {})
-        name = f"sidecars/{image.name}:{tag}"
-        container = engine.containers.create(name, list(arguments), **(settings | options))
+        container = engine.containers.create(
+            made or f"sidecars/{image.name}:{tag}", list(arguments), **(settings | options)
+        )
         started.append(container)
         container.start()
         return Container(container, image)
@@ -303,6 +316,15 @@ def standing(engine: docker.DockerClient, request: pytest.FixtureRequest) -> Ite
             return made[image.name]
 
         yield standing
+
+
+@pytest.fixture
+def termination_log(tmp_path: Path) -> Path:
+    """The file that the kubelet makes, mode 0666, and mounts."""
+    path = tmp_path / "termination-log"
+    path.touch()
+    path.chmod(0o666)
+    return path
 
 
 @pytest.fixture
@@ -346,6 +368,18 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 MEASURED: list[str] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In one process of several, hand on what was measured here."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["measured"] = MEASURED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    MEASURED.extend(getattr(node, "workeroutput", {}).get("measured", []))
 
 
 @pytest.fixture(scope="session")
