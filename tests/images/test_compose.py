@@ -134,6 +134,13 @@ def test_the_keys_are_on_both_redis_servers_and_the_application_counts(up, ports
         time.sleep(0.2)
 
 
+def test_an_application_starts_once_what_it_needs_has_answered(up):
+    said = up("logs", "--no-color", "wait")
+    assert re.search(r'"event": "met", .*"target": "redis://127.0.0.1:6380"', said), said
+    [state] = [line for line in up("ps", "--all", "wait").splitlines() if "wait" in line]
+    assert re.search(r"Exit 0|Exited \(0\)", state)
+
+
 def fetched(url, **headers):
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
         return answer.read()
