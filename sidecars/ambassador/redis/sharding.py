@@ -11,6 +11,7 @@ from sidecars.ambassador.connection import Connection, Reason, written
 from sidecars.ambassador.plan import Counted, Endpoint, Route
 from sidecars.ambassador.redis.answering import State
 from sidecars.ambassador.redis.commands import COMMANDS as TABLE
+from sidecars.ambassador.redis.counting import counted, kind_of_error, shown
 from sidecars.ambassador.redis.lane import Lane
 from sidecars.ambassador.redis.link import Link
 from sidecars.ambassador.redis.ring import Node, Ring, node_name
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_PLACES = 131_072  # keys whose shard is remembered
 _PASSES = 4  # of reading and writing in a round
-_MOST_ROWS = 200  # of /status
 _LONGEST_KEY = 99  # bytes of a key that is remembered
 _MOST_NAMES = 4096  # ways to write the names of commands
 _BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
@@ -32,21 +32,6 @@ _MOST_HELD = 16 * 1024 * 1024  # of one
 _STALL = 1.0  # seconds a client that does not read may keep others waiting
 _FOREVER = 1e9
 _HOST_IS_DOWN = b"-ERR Host is down\r\n"
-_KINDS_OF_ERRORS = frozenset((
-    "ERR", "WRONGTYPE", "OOM", "BUSY", "LOADING", "MOVED", "ASK", "NOAUTH", "NOPERM", "WRONGPASS", "READONLY",
-    "NOSCRIPT", "EXECABORT", "CROSSSLOT", "MASTERDOWN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS", "BUSYGROUP", "NOGROUP",
-    "NOPROTO", "BUSYKEY", "UNKILLABLE", "TRYAGAIN", "INPROG",
-))  # fmt: skip
-
-
-_OF_SHARD = {
-    "upstream_connections": "connections",
-    "redis_upstream_requests_total": "requests",
-    "redis_upstream_responses_total": "responses",
-    "redis_upstream_request_bytes_total": "request_bytes",
-    "redis_upstream_response_bytes_total": "response_bytes",
-    "redis_upstream_queue": "outstanding",
-}
 
 
 class Flushed(Protocol):
@@ -207,35 +192,11 @@ class Sharding:
 
     def counted(self) -> Counted:
         """What it has counted."""
-        route = self.route.id
-        label = (route,)
-        open_ones = self.sessions.values()
-        counted: Counted = {
-            "received_bytes_total": {label: self.received_bytes + sum(each.received_bytes for each in open_ones)},
-            "sent_bytes_total": {label: self.sent_bytes + sum(each.sent_bytes for each in open_ones)},
-            "redis_command_seconds": {
-                (route, tally.name): [*map(float, tally.counts), tally.seconds] for tally in self._tallies.values()
-            },
-            "redis_errors_total": {(route, kind): count for kind, count in self.errors.items()},
-            "redis_fragments_total": {label: self.fragments},
-        }
-        for name, attribute in _OF_SHARD.items():
-            counted[name] = {(route, shard.name): getattr(shard, attribute) for shard in self.shards}
-        return counted
+        return counted(self)
 
     def shown(self) -> list[dict[str, object]]:
         """Rows for /status."""
-        now = self.clock.now
-        return [
-            {
-                "listener": self.route.id,
-                "client": written(session.connection.peer),
-                "upstream": None,
-                "age_seconds": round(now - session.connection.since, 3),
-                "bytes": session.received_bytes + session.sent_bytes,
-            }
-            for session in islice(self.sessions.values(), _MOST_ROWS)
-        ]
+        return shown(self)
 
     # What clients and shards call.
 
@@ -288,9 +249,13 @@ class Sharding:
 
     def error(self, line: bytes, count: int = 1) -> None:
         """Count an error that a client gets."""
-        word = line[1:40].split(b" ", 1)[0].strip().decode(errors="replace")
-        kind = word if word in _KINDS_OF_ERRORS else "other"
+        kind = kind_of_error(line)
         self.errors[kind] = self.errors.get(kind, 0) + count
+
+    @property
+    def every_tally(self) -> Iterable[Tally]:
+        """The commands that there were, and how long they took."""
+        return self._tallies.values()
 
     @property
     def allowance(self) -> int:
