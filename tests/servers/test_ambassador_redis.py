@@ -185,6 +185,27 @@ def test_a_value_larger_than_memory_should_be_passes_through(shards: Shards) -> 
     assert shards.ambassador.memory < 90
 
 
+def test_large_answers_of_several_shards_come_in_order_and_are_not_held_whole(shards: Shards) -> None:
+    keys = [shards.key(0).encode(), shards.key(1).encode()]
+    values = [bytes([65 + at]) * 20 * MIB for at in range(2)]
+    order = (1, 0, 0, 1)
+    with shards.connect() as client:
+        for key, value in zip(keys, values, strict=True):
+            client.sendall(encoded([b"SET", key, value]))
+            assert line(client) == b"+OK\r\n"
+        client.sendall(b"".join(encoded([b"GET", keys[at]]) for at in order))
+        for at in order:
+            assert line(client) == b"$%d\r\n" % len(values[at])
+            received = bytearray()
+            while len(received) < len(values[at]):
+                received += client.recv(min(MIB, len(values[at]) - len(received)))
+            assert received == values[at]
+            assert line(client) == b"\r\n"
+        client.sendall(encoded([b"DEL", *keys]))
+        assert line(client) == b":2\r\n"
+    assert shards.ambassador.memory < 120
+
+
 def test_a_client_that_does_not_read_costs_little_and_keeps_nobody_waiting(shards: Shards) -> None:
     key = shards.key(0)
     with shards.client(protocol=2) as client, shards.connect() as deaf:

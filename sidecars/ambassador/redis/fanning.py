@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SCANNED = 1024  # a cursor of a client: that of the shard, times this, and which shard it is
 
+_MOST = 64 * 1024 * 1024  # bytes of all parts of a reply
+_TOO_LARGE = b"-ERR the replies of the shards are more than 64 MiB together; ask for fewer keys at once\r\n"
 Merge = Callable[[list[bytes], list[list[int]]], bytes]
 # From the replies of the shards, none of them an error, and for each shard the places its keys have in the command.
 
@@ -25,13 +27,14 @@ Merge = Callable[[list[bytes], list[list[int]]], bytes]
 class Fan(Slot):
     """A command that goes to several shards, in its place among those of the client."""
 
-    __slots__ = ("_merge", "_missing", "_places", "_replies")
+    __slots__ = ("_came", "_merge", "_missing", "_places", "_replies")
 
     def __init__(self, session: Session, tally: Tally, since: float, places: list[list[int]], merge: Merge) -> None:
         super().__init__(session, tally, 1, 0, since)
         self._merge = merge
         self._places = places
         self._missing = len(places)
+        self._came = 0
         self._replies = [b""] * len(places)
 
     def reply(self, index: int, data: bytes, now: float) -> None:
@@ -42,6 +45,11 @@ class Fan(Slot):
             return
         self.tally.add(now - self.since)
         session.complete(self, self._merged())
+
+    def too_large(self, size: int) -> bool:
+        """Whether, with so many bytes more, it is more than is held for a client; or there is no client any more."""
+        self._came += size
+        return self._came > _MOST or self.session is None
 
     def _merged(self) -> bytes:
         for reply in self._replies:
@@ -66,17 +74,12 @@ class Fragment(Slot):
 
     def take(self, piece: bytes, done: bool) -> None:
         """Keep a piece of the reply until the last has come."""
-        if self._fan.session is None:
-            self.pieces = None
-            return
-        if not done:
+        if self._fan.too_large(len(piece)):
+            self.pieces, piece = None, _TOO_LARGE
+        if done:
+            self._fan.reply(self._index, b"".join([*(self.pieces or ()), piece]), self._now())
+        elif piece is not _TOO_LARGE:
             self.pieces = [*(self.pieces or ()), piece]
-            self._fan.session.hold(len(piece))
-            return
-        if self.pieces is not None:
-            self._fan.session.hold(-sum(map(len, self.pieces)))
-            piece = b"".join([*self.pieces, piece])
-        self._fan.reply(self._index, piece, self._now())
 
 
 def fan(session: Session, command: Command, keys: list[bytes], arguments: list[bytes], frame: bytes) -> None:

@@ -212,8 +212,7 @@ class Lane(Link):
         self._check_held(session)
 
     def _check_held(self, session: Session) -> None:
-        session.hold(0)
-        if session.over:
+        if session.holding:
             self._pause_for(session)
 
     def _slowly(self, data: bytes) -> None:

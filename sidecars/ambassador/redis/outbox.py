@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sidecars.ambassador.connection import Reason
 from sidecars.ambassador.redis.link import Link
-from sidecars.ambassador.redis.slots import LEAST_HELD, Slot
+from sidecars.ambassador.redis.slots import Slot
 
 if TYPE_CHECKING:
     from sidecars.ambassador.redis.sharding import Sharding
@@ -24,7 +24,8 @@ class Outbox:
     waiting   the commands that have no reply yet, in their order
     held      bytes of replies that cannot be written before an earlier one has come
     easy      nothing is known that would forbid to write to it at once
-    over      it has more replies to take than it should: connections that bring more are paused, see `pausing`
+    over      it has more replies to take than it should: connections that bring more are paused, see `pausing`; as are
+              those that bring too many before their turn
     awaiting  it goes on when nothing is waiting any more
     """
 
@@ -120,15 +121,20 @@ class Outbox:
         if not self.dirty:
             self.dirty = True
             self.sharding.to_flush(self)
+        if self.pausing and not self.over:
+            # The next in turn may come now, whatever else is held.
+            self.relieve()
         if not waiting and self.awaiting:
             self.answered()
 
     def hold(self, size: int) -> None:
         """Count bytes that wait for an earlier reply."""
         self.held += size
-        if self.held > LEAST_HELD and self.held > self.sharding.allowance:
-            self.over = True
-            self.easy = False
+
+    @property
+    def holding(self) -> bool:
+        """Whether it should be brought no more replies before their turn."""
+        return self.held > self.sharding.allowance
 
     def write_now(self, data: bytes) -> None:
         """Send bytes to the client at once, when it is `easy` and has nothing else to get in this round."""
@@ -217,8 +223,6 @@ class Outbox:
 
     def relieve(self) -> None:
         """Let the connections go on that were paused for it."""
-        if self.held > self.sharding.allowance:
-            return
         self.over = False
         self.ease()
         pausing, self.pausing = self.pausing, set()
