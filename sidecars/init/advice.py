@@ -10,6 +10,8 @@ _ADVICE = {
     errno.EROFS: "mount a volume there, without readOnly",
     errno.EACCES: "give the pod an fsGroup, or run as its owner",
     errno.EPERM: "give the pod an fsGroup, or run as its owner",
+    errno.EBUSY: "a volume is mounted at it; mount that elsewhere, or the whole directory",
+    errno.ELOOP: "a symlink leads in a circle or is where a directory is needed; remove it",
     errno.ENOENT: "is its volume mounted?",
     errno.ENOTDIR: "a file is where a directory is needed; remove it, or name another path",
     errno.EEXIST: "a file is where a directory is needed; remove it, or name another path",

@@ -7,13 +7,14 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sidecars.core.errors import Transient
 from sidecars.init.tree import Entry
 
 _CLONE = 0x40049409  # FICLONE of linux/fs.h
 _PIECE = 64 << 20  # bytes between two looks at the clock
+_BUFFER = 1 << 20
 # What says that a way of copying does not work between these two files.
 _UNABLE = (
     errno.EXDEV,
@@ -27,24 +28,27 @@ _UNABLE = (
 )
 
 Progress = Callable[[int], None]
+Extents = list[tuple[int, int]]
 
 
 def copy_file(source: str, target: str, found: Entry, wanted: Entry, progress: Progress) -> None:
-    """Copy a file, with the permissions that are wanted, and its time at last.
+    """Copy a file, with the permissions that are wanted, and its time at last, so that a part of one is known by it.
 
-    Raises Transient when the source is not, or does not stay, what was found; OSError that names a path.
+    Holes stay holes. Raises Transient when the source is not, or does not stay, what was found; OSError that names a
+    path.
     """
-    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Transient(f"{source} was removed while it was to be copied") from error
     try:
         _check(reading, source, found)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(target)  # It may be read-only, or a program that runs.
         writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            count = _copy(reading, writing, found.size, progress)
+            _copy(reading, writing, progress)
             _check(reading, source, found)
-            if count != found.size:
-                raise Transient(f"{source} was {found.size} bytes long, and {count} came")
             os.fchmod(writing, wanted.mode)
             os.utime(writing, ns=(wanted.mtime_ns, wanted.mtime_ns))
         except OSError as error:
@@ -55,79 +59,128 @@ def copy_file(source: str, target: str, found: Entry, wanted: Entry, progress: P
         os.close(reading)
 
 
+def fill(source: str, writing: int, found: Entry, progress: Progress) -> None:
+    """Copy a file's bytes into an open and empty one. Raises Transient and OSError as copy_file does."""
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(reading, source, found)
+        _copy(reading, writing, progress)
+        _check(reading, source, found)
+    finally:
+        os.close(reading)
+
+
 def _check(descriptor: int, path: str, found: Entry) -> None:
     status = os.fstat(descriptor)
     if (status.st_size, status.st_mtime_ns) != (found.size, found.mtime_ns):
         raise Transient(f"{path} changes while it is copied")
 
 
-def _copy(reading: int, writing: int, size: int, progress: Progress) -> int:
+def _copy(reading: int, writing: int, progress: Progress) -> None:
+    status = os.fstat(reading)
     with contextlib.suppress(OSError):
         fcntl.ioctl(writing, _CLONE, reading)
-        progress(size)
-        return size
-    for way in (_in_kernel, _by_sendfile):
+        progress(status.st_size)
+        return
+    extents = [(0, status.st_size)]
+    if status.st_blocks * 512 < status.st_size:
+        extents = list(_data(reading, status.st_size))
+        os.ftruncate(writing, status.st_size)
+    if not _is_copied(_in_kernel, reading, writing, extents, progress) and not _is_copied(
+        _by_sendfile, reading, writing, extents, progress
+    ):
+        _all(_through_memory, reading, writing, extents, progress)
+
+
+def _data(reading: int, size: int) -> Iterator[tuple[int, int]]:
+    """Give where the data are in a file with holes, as (offset, length)."""
+    end = 0
+    while end < size:
         try:
-            return _all(way, reading, writing, progress)
+            start = os.lseek(reading, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno not in _UNABLE or os.lseek(writing, 0, os.SEEK_CUR):
-                raise
-            os.lseek(reading, 0, os.SEEK_SET)
-    return _all(_through_memory, reading, writing, progress)
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(reading, start, os.SEEK_HOLE)
+        yield start, end - start
 
 
-def _all(way: Callable[[int, int], int], reading: int, writing: int, progress: Progress) -> int:
+Way = Callable[[int, int, int], int]
+
+
+def _is_copied(way: Way, reading: int, writing: int, extents: Extents, progress: Progress) -> bool:
+    """Copy this way, if it works between these two files; some file systems say that it does, and copy nothing."""
+    try:
+        return _all(way, reading, writing, extents, progress) > 0 or not sum(length for _, length in extents)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+        return False
+
+
+def _all(way: Way, reading: int, writing: int, extents: Extents, progress: Progress) -> int:
     total = 0
-    while count := way(reading, writing):
-        total += count
-        progress(count)
+    for start, left in extents:
+        os.lseek(reading, start, os.SEEK_SET)
+        os.lseek(writing, start, os.SEEK_SET)
+        while left:
+            count = way(reading, writing, min(left, _PIECE))
+            if not count:
+                # Whatever ends early has become shorter, which its size or its time shows.
+                return total
+            total, left = total + count, left - count
+            progress(count)
     return total
 
 
-def _in_kernel(reading: int, writing: int) -> int:
-    return os.copy_file_range(reading, writing, _PIECE)
+def _in_kernel(reading: int, writing: int, length: int) -> int:
+    return os.copy_file_range(reading, writing, length)
 
 
-def _by_sendfile(reading: int, writing: int) -> int:
-    return os.sendfile(writing, reading, None, _PIECE)
+def _by_sendfile(reading: int, writing: int, length: int) -> int:
+    return os.sendfile(writing, reading, None, length)
 
 
-def _through_memory(reading: int, writing: int) -> int:
-    data = os.read(reading, 1 << 20)
+def _through_memory(reading: int, writing: int, length: int) -> int:
+    data = os.read(reading, min(length, _BUFFER))
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(writing, rest) :]
     return len(data)
 
 
-def digest(path: str) -> Callable[[], str]:
-    """Begin to compute the SHA-256 of a file, in a thread; call what is returned to wait for it, in hex."""
+def digest(path: str, look: Callable[[], None]) -> str:
+    """Compute the SHA-256 of a file, in hex; `look` is called now and then, to see whether there is time left."""
     import hashlib
 
+    sha256 = hashlib.sha256()
+    buffer = memoryview(bytearray(_BUFFER))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            sha256.update(buffer[:count])
+            look()
+    return sha256.hexdigest()
+
+
+def same(source: str, target: str, look: Callable[[], None]) -> tuple[bool, str]:
+    """Whether two files have the same digest, and the source's; large ones are read both at a time."""
+    if os.path.getsize(source) < _BUFFER:
+        first, second = digest(source, look), digest(target, look)
+        return first == second, first
     found: list[str] = []
-    failed: list[OSError] = []
+    failed: list[Exception] = []
 
     def compute() -> None:
         try:
-            with open(path, "rb", buffering=0) as file:
-                found.append(hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError as error:
+            found.append(digest(target, look))
+        except Exception as error:  # noqa: BLE001  (it is raised by who waits for this thread)
             failed.append(error)
 
     thread = threading.Thread(target=compute, name="digest", daemon=True)
     thread.start()
-
-    def result() -> str:
-        thread.join()
-        if failed:
-            raise failed[0]
-        return found[0]
-
-    return result
-
-
-def same(source: str, target: str) -> tuple[bool, str]:
-    """Whether two files have the same digest, and the source's."""
-    begun = digest(source), digest(target)
-    first, second = (each() for each in begun)
-    return first == second, first
+    first = digest(source, look)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return first == found[0], first

@@ -54,7 +54,7 @@ def _make(path: str, mode: int | None) -> None:
     there = os.path.isdir(path)
     os.makedirs(path, exist_ok=True)
     found = os.stat(path).st_mode
-    # What fsGroup has set hands the group down to what is made below; only a mode of four digits takes it away.
+    # What fsGroup has set hands the group down to what is made below.
     wanted = found if mode is None else mode | found & stat.S_ISGID
     if stat.S_IMODE(found) != stat.S_IMODE(wanted):
         os.chmod(path, stat.S_IMODE(wanted))

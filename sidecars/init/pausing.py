@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
+from collections.abc import Iterator
 from typing import Annotated
 
 from sidecars.core.log import log
 from sidecars.core.settings import Help, Seconds
 from sidecars.init.settings import Common
-
-_ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+from sidecars.init.signals import heeded
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -27,26 +28,33 @@ class Settings(Common, frozen=True, kw_only=True):
 
 def run(settings: Settings) -> None:
     """Wait."""
-    awaited = _ENDING | {signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     until = None if settings.time is None else time.monotonic() + settings.time
-    while True:
-        got = _next(awaited, until)
-        if got is None:
-            return
-        if got == signal.SIGCHLD:
+    with _signals() as came:
+        _reap()  # What was left behind before anybody listened.
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not select.select([came], [], [], left)[0]:
+                return
+            ending = [number for number in os.read(came, 4096) if number != signal.SIGCHLD]
+            if ending:
+                log.info("told to end", signal=signal.Signals(ending[0]).name)
+                return
             _reap()
-        else:
-            log.info("told to end", signal=signal.Signals(got).name)
-            return
 
 
-def _next(awaited: set[signal.Signals], until: float | None) -> int | None:
-    """Wait for a signal; None when the time is up."""
-    if until is None:
-        return signal.sigwait(awaited)
-    got = signal.sigtimedwait(awaited, max(0.0, until - time.monotonic()))
-    return got.si_signo if got else None
+@contextlib.contextmanager
+def _signals() -> Iterator[int]:
+    """Give a descriptor that the numbers of signals can be read from, whichever thread the kernel gives them to."""
+    came, comes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    os.set_blocking(came, True)
+    signal.set_wakeup_fd(comes, warn_on_full_buffer=False)
+    for number in (*heeded(), signal.SIGCHLD):
+        signal.signal(number, _noted)
+    yield came
+
+
+def _noted(*_: object) -> None:
+    """Do nothing: without a handler a signal would not be written to the descriptor."""
 
 
 def _reap() -> None:

@@ -6,6 +6,9 @@ again, what is there already is kept.
     DEST does not exist     it is filled beside its place, as `.DEST.pod-init`, and renamed
     DEST is there, maybe    it is filled in `DEST/.pod-init`; then the old manifest goes, each entry is renamed to its
     a mount point           place, and the new manifest is written
+
+Files are not synced, which would take longer than to copy them: a killed process loses nothing of what it wrote, and
+after a crash of the machine neither the manifest nor the size and time of a file of an earlier boot are believed.
 """
 
 from __future__ import annotations
@@ -15,36 +18,36 @@ import errno
 import fcntl
 import json
 import os
-import shutil
-import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import sidecars
-from sidecars.core import disk
-from sidecars.core.errors import SidecarError
+from sidecars.core.errors import SidecarError, TimedOut
 from sidecars.core.log import log
-from sidecars.init.tree import Entry, Tree, look, there
+from sidecars.init.placing import finish, finish_entries, let_in, move, remove, remove_unwanted, replace_by, unlock
+from sidecars.init.tree import MANIFEST as MANIFEST
+from sidecars.init.tree import STAGING as STAGING
+from sidecars.init.tree import Entry, Selection, Tree, look, there
 
-MANIFEST, STAGING, LOST = ".pod-init.json", ".pod-init", "lost+found"
-OURS = frozenset({MANIFEST, STAGING, LOST})  # at the top of DEST: never removed, never taken for content
 _VERSION = 1
 _BOOT = "/proc/sys/kernel/random/boot_id"
+_UNABLE = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # from flock, where the file system has no locks
 
 
 def boot() -> str:
-    """Say which boot of the machine this is.
-
-    Files are not synced one by one, which would take longer than to copy them: a killed process loses nothing of what
-    it wrote, and after a crash of the machine a manifest of another boot is not believed.
-    """
+    """Say which boot of the machine this is; empty where it cannot be known."""
     try:
         with open(_BOOT, encoding="ascii") as file:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def booted() -> float:
+    """Give the time at which the machine was booted, in seconds of the clock that stamps files."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def write_manifest(root: str, source: str, entries: Tree, digests: dict[str, str]) -> None:
@@ -54,20 +57,38 @@ def write_manifest(root: str, source: str, entries: Tree, digests: dict[str, str
         for path, entry in entries.items()
     }
     told = {"version": _VERSION, "by": f"pod-init {sidecars.__version__}", "source": source, "boot": boot()}
-    text = json.dumps({**told, "entries": listed}, separators=(",", ":"))
-    disk.replace_file(os.path.join(root, MANIFEST), text.encode(), mode=0o664)
+    path = os.path.join(root, MANIFEST)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
+    with open(descriptor, "w", encoding="ascii") as file:
+        os.fchmod(descriptor, 0o664)  # The umask has taken bits away; fsGroup is who shares the volume.
+        # A name that is not UTF-8 has lone surrogates, which JSON's escapes can hold.
+        json.dump({**told, "entries": listed}, file, separators=(",", ":"))
+
+
+def read_manifest(root: str) -> dict[str, Any] | None:
+    """Read the manifest of a directory, whether it can be believed or not; None if there is none."""
+    try:
+        with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
+            read = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(read, dict) or read.get("version") != _VERSION or not isinstance(read.get("entries"), dict):
+        return None
+    return read
 
 
 def manifest(root: str) -> dict[str, Any] | None:
     """Read the manifest of a directory; None if there is none that can be believed."""
-    try:
-        with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
-            read = json.load(file)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(read, dict) or read.get("version") != _VERSION or read.get("boot") != boot():
-        return None
-    return read if isinstance(read.get("entries"), dict) else None
+    read = read_manifest(root)
+    return read if read and read.get("boot") and read["boot"] == boot() else None
+
+
+def doubted(root: str) -> bool:
+    """Whether the directory was completed in another boot, so that its files may not hold what their size suggests."""
+    read = read_manifest(root)
+    return read is not None and read.get("boot") != boot()
 
 
 def entries_of(read: dict[str, Any]) -> Tree:
@@ -90,7 +111,10 @@ def complete(dest: str, wanted: Tree) -> bool:
 def holds(dest: str, source: str) -> bool:
     """Whether the directory was completed from this source, and still holds what it got."""
     read = manifest(dest)
-    return read is not None and read.get("source") == source and _holds(dest, entries_of(read))
+    if read is None or read.get("source") != source:
+        return False
+    wanted = entries_of(read)
+    return len(wanted) == len(read["entries"]) and _holds(dest, wanted)
 
 
 def _holds(dest: str, wanted: Tree) -> bool:
@@ -98,64 +122,104 @@ def _holds(dest: str, wanted: Tree) -> bool:
     return all(entry.same_content(found.get(path)) for path, entry in wanted.items())
 
 
+def _beside(dest: str) -> str:
+    parent, name = os.path.split(dest)
+    return os.path.join(parent, f".{name}{STAGING}")
+
+
+def tidy(dest: str) -> None:
+    """Remove what a killed run has left of its staging, unless somebody is at work in it."""
+    dest = os.path.realpath(dest)
+    for staging in (os.path.join(dest, STAGING), _beside(dest)):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), os.lstat(staging)):
+                    remove(staging)
+            finally:
+                os.close(descriptor)
+
+
 class Publication:
     """A directory that is being filled. Enter it, fill `staging`, and commit().
 
-    Another process that fills the same directory is waited for, up to `patience` seconds. What an interrupted run has
-    staged is still in `staging`. Raises SidecarError, and OSError where a path cannot be written.
+    new      DEST does not exist, and is renamed to its place as a whole
+    waited   another process has filled the same directory meanwhile; it is waited for, up to `patience` seconds
+
+    What an interrupted run has staged is still in `staging`. Raises SidecarError, and OSError where a path cannot be
+    written.
     """
 
     def __init__(self, dest: str, *, patience: float = 3600.0) -> None:
-        self.dest = os.path.abspath(dest)
+        self.dest = os.path.realpath(dest)  # Where a symlink leads is filled, also when nothing is there yet.
         self.new = False
+        self.waited = False
         self.staging = ""
         self._patience = patience
         self._lock = -1
+        self._mode = -1
 
     def __enter__(self) -> Self:
-        deadline, said = time.monotonic() + self._patience, False
+        deadline = time.monotonic() + self._patience
         while not self._take():
-            if not said:
+            if not self.waited:
                 log.info("waiting for another process that fills the directory", path=self.dest)
-                said = True
+                self.waited = True
             if time.monotonic() > deadline:
-                raise SidecarError(f"{self.dest} is being filled by another process for {self._patience:g} s; end one")
-            time.sleep(0.1)
+                raise TimedOut(f"{self.dest} is being filled by another process for {self._patience:g} s; end one")
+            time.sleep(0.05)
+        unlock(self.staging)
         return self
 
     def _take(self) -> bool:
         """Make the staging directory, or find it, and lock it; False if another process has it, or had it until now."""
-        there = look(self.dest, follow=True)
-        if there is not None and there.kind != "dir":
-            raise SidecarError(f"{self.dest} is a {there.kind}, not a directory; remove it, or name another")
-        self.new = there is None
-        parent, name = os.path.split(self.dest)
-        self.staging = os.path.join(parent, f".{name}{STAGING}") if self.new else os.path.join(self.dest, STAGING)
-        if self.new:
-            os.makedirs(parent, exist_ok=True)
+        self._place_staging()
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.staging)
-        self._lock = os.open(self.staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who held it before has perhaps renamed or removed it.
-            if self._is_current():
-                return True
+        try:
+            self._lock = os.open(self.staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        # Who held it before has perhaps renamed or removed it.
+        if _locked(self._lock) and self._is_current():
+            return True
         os.close(self._lock)
-        self._lock = -1
         return False
+
+    def _place_staging(self) -> None:
+        there = look(self.dest)
+        if there is not None and there.kind != "dir":
+            kind = {"link": "symlink that leads in a circle"}.get(there.kind, "file")
+            raise SidecarError(f"{self.dest} is a {kind}, not a directory; remove it, or name another")
+        self.new = there is None
+        if self.new:
+            self.staging = _beside(self.dest)
+            os.makedirs(os.path.dirname(self.staging), exist_ok=True)
+        else:
+            self.staging = os.path.join(self.dest, STAGING)
+            if there and there.mode & 0o700 != 0o700 and self._mode < 0:
+                self._mode = there.mode
+                let_in(self.dest)
 
     def _is_current(self) -> bool:
         with contextlib.suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(self._lock), os.lstat(self.staging)) and self.new != os.path.isdir(
-                self.dest
-            )
+            if not os.path.samestat(os.fstat(self._lock), os.lstat(self.staging)):
+                return False
+            if self.new != os.path.isdir(self.dest):
+                return True
+            if self.new:  # It was made by us, after who held the lock had renamed its own.
+                os.rmdir(self.staging)
         return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)
+        if self._mode >= 0:
+            finish(self.dest, self._mode)
+        # After an error threads may write still: the lock ends with the process then.
+        if error is None:
+            os.close(self._lock)
 
     def commit(
         self,
@@ -163,36 +227,40 @@ class Publication:
         wanted: Tree,
         *,
         digests: dict[str, str] | None = None,
-        spare: Callable[[str], bool] | None = None,
+        mirror: Selection | None = None,
         mode: int | None = None,
     ) -> None:
         """Put in place what is staged, and say that the directory is complete.
 
-        Each wanted entry is staged, or in place already. With `spare`, what is not wanted is removed, but for the paths
-        that it says True of. A directory that is new gets the mode.
+        Each wanted entry is staged, or in place already; parents come before what is in them. With `mirror`, what is
+        not wanted is removed, but for what the selection spares. A directory that is new gets the mode, and its owner
+        may always write to it: it is to be filled again.
         """
+        digests = digests or {}
         if self.new:
-            _finish_directories(self.staging, wanted)
-            if mode is not None:
-                _finish(self.staging, mode)
-            write_manifest(self.staging, source, wanted, digests or {})
-            try:
-                os.rename(self.staging, self.dest)
-            except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise SidecarError(f"{self.dest} was made by somebody else meanwhile; run this again") from error
-                raise
-            disk.sync_directory(os.path.dirname(self.dest))
+            self._rename(source, wanted, digests, mode)
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.dest, MANIFEST))
-            disk.sync_directory(self.dest)
         self._place(wanted)
-        if spare is not None:
-            remove_unwanted(self.dest, wanted, spare)
-        _finish_directories(self.dest, wanted)
-        write_manifest(self.dest, source, wanted, digests or {})
+        if mirror is not None:
+            remove_unwanted(self.dest, wanted, mirror)
+        finish_entries(self.dest, wanted)
+        write_manifest(self.staging, source, wanted, digests)
+        os.rename(os.path.join(self.staging, MANIFEST), os.path.join(self.dest, MANIFEST))
         remove(self.staging)
+
+    def _rename(self, source: str, wanted: Tree, digests: dict[str, str], mode: int | None) -> None:
+        finish_entries(self.staging, wanted)
+        write_manifest(self.staging, source, wanted, digests)
+        if mode is not None:
+            finish(self.staging, mode | 0o700)
+        try:
+            os.rename(self.staging, self.dest)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
+                raise SidecarError(f"{self.dest} was made by somebody else meanwhile; run this again") from error
+            raise
 
     def _place(self, wanted: Tree) -> None:
         """Rename each staged entry to its place; a directory that is not there yet goes with all that is in it."""
@@ -201,71 +269,38 @@ class Publication:
             if moved and path.startswith(moved):
                 continue
             place, staged = os.path.join(self.dest, path), os.path.join(self.staging, path)
-            there = look(place)
-            if there is not None and (there.kind == "dir") != (entry.kind == "dir"):
-                remove(place)
-                there = None
+            there = replace_by(entry, place)
             if there is not None and entry.kind == "dir":
-                _let_in(place)
+                let_in(place)
             elif os.path.lexists(staged):
-                os.replace(staged, place)
+                move(staged, place)
                 moved = f"{path}/" if entry.kind == "dir" else moved
+            elif there is None:
+                raise SidecarError(f"{staged} was removed by somebody else meanwhile; run this again")
 
 
-def _finish_directories(root: str, wanted: Tree) -> None:
-    """Give directories their permissions, the deepest first: one that nobody may write to could be filled until now."""
-    for path, entry in reversed(wanted.items()):
-        place = os.path.join(root, path)
-        if entry.kind == "dir" and os.path.isdir(place):
-            _finish(place, entry.mode)
+@contextlib.contextmanager
+def alone(folder: str, patience: float) -> Iterator[None]:
+    """Be the only process that puts single files into a directory, until the block ends. Raises TimedOut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + patience
+    try:
+        while not _locked(descriptor):
+            if time.monotonic() > deadline:
+                raise TimedOut(f"{folder} is locked by another process for {patience:g} s; end one")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _finish(directory: str, mode: int) -> None:
-    # fsGroup has set the bit that hands the group down, and chmod would take it away.
-    _chmod(directory, mode | os.stat(directory).st_mode & stat.S_ISGID)
-
-
-def _chmod(path: str, mode: int) -> None:
-    if stat.S_IMODE(os.stat(path).st_mode) != mode:
-        try:
-            os.chmod(path, mode)
-        except PermissionError:
-            log.warning("permissions left as they are", path=path, reason="it belongs to another user")
-
-
-def _let_in(path: str) -> None:
-    """Let the owner of a directory change what is in it; its own permissions come back at the end."""
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    if mode & 0o300 != 0o300:
-        _chmod(path, mode | 0o700)
-
-
-def remove(path: str) -> None:
-    """Remove a file or a whole directory, also one that nobody may write to."""
-    if not os.path.isdir(path) or os.path.islink(path):
-        os.unlink(path)
-        return
-    for folder, _, _ in os.walk(path):
-        _let_in(folder)
-    shutil.rmtree(path)
-
-
-def remove_unwanted(dest: str, wanted: Tree, spare: Callable[[str], bool]) -> None:
-    """Remove what is below a directory and is not wanted, but for what belongs to us or to the volume."""
-    for path in list(unwanted(dest, wanted, spare)):
-        parent = os.path.dirname(os.path.join(dest, path))
-        _let_in(parent)
-        log.debug("removing", path=path)
-        remove(os.path.join(dest, path))
-
-
-def unwanted(dest: str, wanted: Tree, spare: Callable[[str], bool], folder: str = "") -> Iterator[str]:
-    """Give what is below a directory and is not wanted, the topmost of each, but for what is spared."""
-    for entry in sorted(os.scandir(os.path.join(dest, folder)), key=lambda entry: entry.name):
-        path = f"{folder}/{entry.name}" if folder else entry.name
-        if path in OURS or spare(path):
-            continue
-        if path not in wanted:
-            yield path
-        elif entry.is_dir(follow_symlinks=False):
-            yield from unwanted(dest, wanted, spare, path)
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+        log.warning("this volume has no locks", reason="let no two processes fill one directory at a time")
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ class Door(NamedTuple):
     headers: dict[str, str] = {}  # noqa: RUF012  (nobody changes it)
 
 
+LOOPBACK = ("127.0.0.1", "::1")
 _OURS = {"X-Sidecars": "1"}
 # From the documentation of each.
 DOORS: dict[str, tuple[Door, ...]] = {
@@ -50,8 +52,7 @@ class Settings(Common, frozen=True, kw_only=True):
         if not self.names:
             raise WrongSettings(f"quit needs a NAME; known are {', '.join(DOORS)}, or give a URL")
         for name in self.every_name():
-            if "://" not in name and name not in DOORS:
-                raise WrongSettings(f"{name!r} is unknown; {nearest(name, DOORS)}")
+            _doors(name)
 
     def every_name(self) -> list[str]:
         """Give the names, whether they came as one word with commas or as several."""
@@ -62,45 +63,64 @@ def run(settings: Settings) -> None:
     """Ask each; all are asked before a refusal is told. Raises SidecarError."""
     refusals = []
     for name in settings.every_name():
-        for host, door in _doors(name):
-            refusals += _ask(name, host, door, settings.timeout)
+        hosts, doors = _doors(name)
+        for door in doors:
+            refusals += _ask(name, hosts, door, settings.timeout)
     if refusals:
         raise SidecarError("; ".join(refusals))
 
 
-def _doors(name: str) -> list[tuple[str, Door]]:
-    if "://" not in name:
-        return [("127.0.0.1", door) for door in DOORS[name]]
-    url = urlsplit(name)
+def _doors(name: str) -> tuple[tuple[str, ...], tuple[Door, ...]]:
+    """Give the addresses to try in turn, and what to ask there. Raises WrongSettings."""
+    if "://" in name:
+        return _door(name)
+    if name not in DOORS:
+        raise WrongSettings(f"{name!r} is unknown; {nearest(name, DOORS)}")
+    return LOOPBACK, DOORS[name]
+
+
+def _door(text: str) -> tuple[tuple[str, ...], tuple[Door, ...]]:
     try:
-        port = url.port or 80
+        url = urlsplit(text)
+        host, port = url.hostname, 80 if url.port is None else url.port
     except ValueError:
-        port = 0
-    if url.scheme != "http" or not url.hostname or not port:
-        raise WrongSettings(f"{redacted(name)!r} is no URL to ask, expected http://127.0.0.1:PORT/PATH")
-    return [(url.hostname, Door(port, url.path or "/"))]
+        host, port = None, 0
+    if not host or not port or url.scheme != "http":
+        raise WrongSettings(f"{redacted(text)!r} is no URL to ask, expected http://127.0.0.1:PORT/PATH")
+    return (host,), (Door(port, (url.path or "/") + (f"?{url.query}" if url.query else "")),)
 
 
-def _ask(name: str, host: str, door: Door, timeout: float) -> list[str]:
+def _ask(name: str, hosts: tuple[str, ...], door: Door, timeout: float) -> list[str]:
     """Ask one; what it refuses with, if it does. Nobody there is no refusal."""
+    for host in hosts:
+        try:
+            return _asked(name, host, door, timeout)
+        except ConnectionRefusedError:
+            log.debug("not there", name=name, address=f"{host}:{door.port}")
+        except OSError as error:
+            # A pod may be without IPv6, or have nothing else.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                return [f"{redacted(name)} at {host}:{door.port} does not answer: {error}; is it stuck?"]
+    return []
+
+
+def _asked(name: str, host: str, door: Door, timeout: float) -> list[str]:
+    """Ask at one address. Raises OSError when nobody answers there."""
     address = f"{host}:{door.port}"
     connection = http.client.HTTPConnection(host, door.port, timeout=timeout)
     try:
         connection.request("POST", door.path, headers=door.headers)
         status = connection.getresponse().status
-    except ConnectionRefusedError:
-        log.debug("not there", name=name, address=address)
-        return []
-    except (ConnectionResetError, http.client.RemoteDisconnected, http.client.IncompleteRead):
-        # Some end so soon that they do not answer.
+    except (ConnectionResetError, BrokenPipeError, http.client.IncompleteRead):
+        # Some end so soon that they do not answer: RemoteDisconnected is one of these.
         log.info("asked to end", name=name, address=address, answer="none")
         return []
-    except (OSError, http.client.HTTPException) as error:
-        return [f"{name} at {address} does not answer: {error or type(error).__name__}; is it stuck?"]
+    except http.client.HTTPException as error:
+        return [f"{redacted(name)} at {address} does not speak HTTP: {type(error).__name__}; is it what it should be?"]
     finally:
         connection.close()
-    if status < 400:
+    if 200 <= status < 300:
         log.info("asked to end", name=name, address=address, status=status)
         return []
     advice = "start it with --admin-post" if name == "sidecars" else "does it let this be asked?"
-    return [f"{name} at {address} refuses {door.path} with {status}; {advice}"]
+    return [f"{redacted(name)} at {address} refuses {door.path} with {status}; {advice}"]

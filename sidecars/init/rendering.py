@@ -28,7 +28,7 @@ _REFERENCE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]
 class Settings(Common, frozen=True, kw_only=True):
     """Put variables and secrets into templates: $NAME, ${NAME} and ${NAME:-default}, as envsubst has.
 
-    Only what --vars and --only name is replaced, so that nginx keeps its $uri; a variable of these that is not set is an
+    Only what --vars and --only name is replaced, so that nginx keeps its $uri; one of these that is not set is an
     error. TEMPLATE:OUT may be two directories; and both may be the same file.
 
         pod-init render /templates/nginx.conf:/etc/nginx/nginx.conf --only 'APP_*' --escape nginx
@@ -155,18 +155,35 @@ def _value(values: Mapping[str, str], name: str) -> str | None:
         return None
 
 
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def _in_hex(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
 _ESCAPES: dict[str, Callable[[str], str]] = {
     "none": str,
     "json": lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
-    # A double-quoted scalar of YAML understands all that JSON escapes.
-    "yaml": lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
+    # A double-quoted scalar of YAML understands all that JSON escapes, and folds more than that: NEL, LS and PS.
+    "yaml": lambda value: _UNPRINTABLE.sub(_in_hex, json.dumps(value, ensure_ascii=False)[1:-1]),
     "shell": shlex.quote,
     "nginx": lambda value: value.replace("\\", "\\\\").replace('"', '\\"').replace("'", "\\'"),
 }
 
 
 def escaped(name: str, value: str, escape: Escape) -> str:
-    """Make a value fit where it is put. Raises SidecarError where nothing can: nginx has no way to write a dollar."""
+    """Make a value fit where it is put.
+
+    Raises SidecarError where nothing can: nginx has no way to write a dollar, JSON and YAML are text, and no shell's
+    word and no configuration holds a NUL.
+    """
+    if escape in ("json", "yaml") and not _is_text(value):
+        raise SidecarError(
+            f"{name} has a value that is not UTF-8, which {escape.upper()} cannot hold; put it in base64"
+        )
+    if escape in ("shell", "nginx") and "\0" in value:
+        raise SidecarError(f"{name} has a NUL in its value, which nothing can hold there; put it in base64")
     if escape == "nginx" and "$" in value:
         raise SidecarError(
             f"{name} has a $ in its value, which nginx's configuration cannot hold; use `geo` or `map` there"
@@ -174,10 +191,19 @@ def escaped(name: str, value: str, escape: Escape) -> str:
     return _ESCAPES[escape](value)
 
 
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _files(template: str, out: str) -> Iterator[tuple[str, str]]:
     """Give each template with its place: one, or all that a directory has, but for what Kubernetes hides there."""
     if not os.path.isdir(template):
-        yield template, os.path.join(out, os.path.basename(template)) if out.endswith("/") else out
+        into = out.endswith("/") or os.path.isdir(out)
+        yield template, os.path.join(out, os.path.basename(template)) if into else out
         return
     for name in _names(template):
         yield os.path.join(template, name), os.path.join(out, name)

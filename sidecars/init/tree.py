@@ -10,11 +10,14 @@ from typing import NamedTuple
 
 from sidecars.core.errors import SidecarError, WrongSettings
 
+MANIFEST, STAGING, LOST = ".pod-init.json", ".pod-init", "lost+found"
+OURS = frozenset({MANIFEST, STAGING, LOST})  # at the top of a directory: belongs to us or to the volume, is no content
+
 
 class Entry(NamedTuple):
     """A file, a directory or a symlink.
 
-    kind      file, dir or link
+    kind      file, dir, link, or other for what is never copied: a socket, FIFO or device
     size      bytes of a file; 0 for others
     mtime_ns  when a file was last changed; 0 for others
     mode      permissions of a file or directory; 0 for a link
@@ -49,14 +52,21 @@ class Selection(NamedTuple):
         """Whether a file or link is taken; directories follow what is in them."""
         return not self.include or _matches(path, self.include)
 
+    def spares(self, path: str, directory: bool) -> bool:
+        """Whether what is at a path of DEST is none of our business: what is not copied is not removed either."""
+        return self.leaves_out(path) or not (directory or self.takes(path))
+
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:
     name = path.rpartition("/")[2]
-    return any(fnmatch.fnmatchcase(path if "/" in each else name, each.strip("/")) for each in patterns)
+    return any(
+        fnmatch.fnmatchcase(path if "/" in each else name, each.removeprefix("/"))
+        for each in (pattern.rstrip("/") for pattern in patterns)
+    )
 
 
 def look(path: str, follow: bool = False) -> Entry | None:
-    """Give the entry at a path, None if there is none. Raises OSError, and SidecarError for another kind of thing."""
+    """Give the entry at a path, None if there is none. Raises OSError."""
     try:
         status = os.stat(path) if follow else os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -68,7 +78,7 @@ def look(path: str, follow: bool = False) -> Entry | None:
         return Entry("dir", mode=mode)
     if stat.S_ISLNK(status.st_mode):
         return Entry("link", target=os.readlink(path))
-    raise SidecarError(f"{path} is neither a file nor a directory nor a link; leave it out with --exclude")
+    return Entry("other")
 
 
 ALL = Selection()
@@ -77,8 +87,8 @@ ALL = Selection()
 def scan(root: str, selection: Selection = ALL, *, follow: bool = False) -> Tree:
     """Find everything below a directory, dotfiles and empty directories too.
 
-    With `follow` a link counts as what it leads to. Raises SidecarError for a dangling or circular link then, and for a
-    socket, FIFO or device; OSError for what cannot be read.
+    With `follow` a link counts as what it leads to. What is ours at the top is left out. Raises SidecarError for a
+    dangling or circular link then, and for a socket, FIFO or device; OSError for what cannot be read.
     """
     found: Tree = {}
     for path, entry in _walk(root, "", selection, follow, (_identity(root),)):
@@ -92,14 +102,18 @@ def _walk(
 ) -> Iterator[tuple[str, Entry]]:
     for name in sorted(os.listdir(os.path.join(root, folder))):
         path = f"{folder}/{name}" if folder else name
-        if selection.leaves_out(path):
+        if path in OURS or selection.leaves_out(path):
             continue
         whole = os.path.join(root, path)
         entry = look(whole, follow)
         if entry is None:
-            raise SidecarError(
-                f"{whole} leads nowhere; keep the link with --links keep, or leave it out with --exclude"
-            )
+            if follow and os.path.islink(whole):
+                raise SidecarError(
+                    f"{whole} leads nowhere; keep the link with --links keep, or leave it out with --exclude"
+                )
+            continue  # It has just been removed.
+        if entry.kind == "other":
+            raise SidecarError(f"{whole} is neither a file nor a directory nor a link; leave it out with --exclude")
         yield path, entry
         if entry.kind == "dir":
             identity = _identity(whole)

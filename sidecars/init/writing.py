@@ -83,7 +83,7 @@ def _is(path: str, data: bytes, mode: int) -> bool:
 
 def _value(settings: Settings) -> bytes:
     if settings.text is not None:
-        return settings.text.encode()
+        return settings.text.encode("utf-8", "surrogateescape")
     if settings.from_env is not None:
         # The environment is data here, whichever variable an operator names.
         if settings.from_env not in os.environ:
