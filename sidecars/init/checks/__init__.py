@@ -82,7 +82,19 @@ CHECKS: dict[str, Scheme] = {
     "grpcs": Scheme("grpc", port=443, options=TLS),
     "file": Scheme("file", form="path", options="nonempty contains newer stable"),
     "cmd": Scheme("program", form="words", options="exit output"),
-    "redis": Scheme("redis", port=6379, options=LOGIN),
+    "redis": Scheme("redis", port=6379, options=f"role db {LOGIN} {TLS}"),
+    "rediss": Scheme("redis", port=6379, options=f"role db {LOGIN} {TLS}"),
+    "postgres": Scheme("postgres", port=5432, options=f"tls {LOGIN} {TLS}"),
+    "postgresql": Scheme("postgres", port=5432, options=f"tls {LOGIN} {TLS}"),
+    "mysql": Scheme("mysql", port=3306, options=f"tls {LOGIN} {TLS}"),
+    "mariadb": Scheme("mysql", port=3306, options=f"tls {LOGIN} {TLS}"),
+    "amqp": Scheme("amqp", port=5672, options=f"{LOGIN} {TLS}"),
+    "amqps": Scheme("amqp", port=5671, options=f"{LOGIN} {TLS}"),
+    "memcached": Scheme("memcached", port=11211, options=LOGIN),
+    "nats": Scheme("nats", port=4222, options=f"tls {LOGIN} {TLS}"),
+    "k8s": Scheme(
+        "kubernetes", form="opaque", options="namespace condition jsonpath value selector count grace account"
+    ),
 }
 
 # What it means when time runs out at this point of an attempt; a check sets it as it goes on. A deadline of its own
