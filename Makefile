@@ -33,6 +33,7 @@ torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the s
 	  $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2 --forward; } | tee bench/results/torture.md
 	$(bin)/python tests/servers/shipper_torture.py --seeds $$((2 * $(SEEDS))) --jobs 2 | tee bench/results/torture-shipper.md
 	$(bin)/python tests/servers/syncer_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-syncer.md
+	$(bin)/python tests/servers/ambassador_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-ambassador.md
 
 slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's radosgw; each image built twice is the same bytes
 	$(bin)/python tests/slow/radosgw_shipper.py | tee bench/results/radosgw.md
