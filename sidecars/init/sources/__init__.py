@@ -1,0 +1,67 @@
+"""Where pod-init fetches from: one module for each kind of URI, imported when one is given.
+
+A source of one file has `name`, how such a file is called, and `fetch`, which fills a Part. A source of a tree fills a
+directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from sidecars.core.errors import SidecarError, Transient
+from sidecars.init.part import Part, Version
+
+
+class Again(Transient):
+    """An attempt failed, and the next may not; `pause` is how many seconds to wait at least, where the server says."""
+
+    def __init__(self, text: str, pause: float = 0.0) -> None:
+        super().__init__(text)
+        self.pause = pause
+
+
+class Changed(SidecarError):  # noqa: N818
+    """The source has become another while it was fetched."""
+
+
+class Patience(NamedTuple):
+    """How often and how long to try.
+
+    retries   attempts after the first, without progress
+    interval  seconds before the second attempt; doubled for each that follows
+    """
+
+    retries: int
+    interval: float
+    connect: float
+    read: float
+
+
+class File(Protocol):
+    """A source of one file."""
+
+    name: str
+    shown: str  # the URI as it may be seen: without userinfo and query
+
+    def look(self, known: Version | None) -> Version | None:
+        """Say what it holds; None when that is what is known. Raises SidecarError."""
+
+    def fill(self, part: Part) -> None:
+        """Fetch what `look` has found, or what the part has begun with. Raises SidecarError, and Changed."""
+
+
+class Bounds(NamedTuple):
+    """How the work is divided.
+
+    jobs   ranges or objects at once
+    piece  bytes of a range
+    limit  bytes of a file at most
+    """
+
+    jobs: int
+    piece: int
+    limit: int | None
+
+
+Say = Callable[[str], None]
