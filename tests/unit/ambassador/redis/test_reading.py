@@ -12,8 +12,7 @@ from sidecars.ambassador.redis.fanning import elements
 from sidecars.ambassador.redis.reading import COMMANDS, REPLIES, REPLY, Malformed, Scan, encoded, follow, inline
 
 MOST = 1 << 20
-settings.register_profile("few", max_examples=60, deadline=None)
-settings.load_profile("few")
+few = settings(max_examples=60, deadline=None)
 words = st.lists(st.binary(max_size=130), min_size=1, max_size=6)
 simple = st.from_regex(rb"[+\-:_#,(][a-z0-9 ]{0,20}\r\n", fullmatch=True)
 blobs = st.tuples(st.sampled_from([b"$", b"=", b"!"]), st.binary(max_size=130)).map(
@@ -36,6 +35,7 @@ def aggregate(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 replies = st.recursive(simple | blobs | null, aggregate, max_leaves=12)
 
 
+@few
 @given(st.lists(words, min_size=1, max_size=5), st.lists(st.integers(1, 60), max_size=20))
 def test_commands_are_read_whatever_pieces_they_come_in(commands: list[list[bytes]], cuts: list[int]) -> None:
     data, read, at, scan = b"".join(map(encoded, commands)), [], 0, Scan()
@@ -49,6 +49,7 @@ def test_commands_are_read_whatever_pieces_they_come_in(commands: list[list[byte
     assert (read, at) == (commands, len(data))
 
 
+@few
 @given(st.lists(words, min_size=1, max_size=8), st.integers(0, 30))
 def test_the_fast_expression_takes_nothing_but_whole_commands_with_their_first_key(
     commands: list[list[bytes]], cut: int
@@ -65,6 +66,7 @@ def test_the_fast_expression_takes_nothing_but_whole_commands_with_their_first_k
         at += len(frame)
 
 
+@few
 @given(
     st.binary(max_size=80) | st.lists(st.sampled_from([b"*1", b"$", b"\r\n", b"3", b"-1", b"GET", b"*"])).map(b"".join)
 )
@@ -121,6 +123,7 @@ def test_an_inline_command_is_split_as_redis_splits_it(line: bytes, expected: li
     assert inline(line) == expected
 
 
+@few
 @given(replies, replies, st.lists(st.integers(1, 40), max_size=30))
 def test_a_reply_ends_where_it_ends_whatever_pieces_it_comes_in(one: bytes, other: bytes, cuts: list[int]) -> None:
     data, left, skip, tail, taken, came = one + other, 1, 0, b"", 0, 0
@@ -135,6 +138,7 @@ def test_a_reply_ends_where_it_ends_whatever_pieces_it_comes_in(one: bytes, othe
     assert taken == len(one)
 
 
+@few
 @given(st.randoms(use_true_random=False), st.integers(30, 140))
 def test_a_long_list_ends_where_it_ends_whatever_is_among_its_elements(source: Random, count: int) -> None:
     def element() -> bytes:
@@ -148,6 +152,7 @@ def test_a_long_list_ends_where_it_ends_whatever_is_among_its_elements(source: R
     assert follow(data[one.at :] + b":2\r\n", 0, one.left, one.skip) == (len(data) - one.at, 0, 0)
 
 
+@few
 @given(st.lists(replies, min_size=1, max_size=6))
 def test_short_replies_are_found_at_once_and_the_rest_is_left(made: list[bytes]) -> None:
     data = b"".join(made)
@@ -158,6 +163,7 @@ def test_short_replies_are_found_at_once_and_the_rest_is_left(made: list[bytes])
     assert short == whole
 
 
+@few
 @given(st.binary(max_size=60))
 def test_no_bytes_of_a_shard_do_worse_than_being_malformed(data: bytes) -> None:
     try:
@@ -167,6 +173,7 @@ def test_no_bytes_of_a_shard_do_worse_than_being_malformed(data: bytes) -> None:
     assert 0 <= part.at <= len(data)
 
 
+@few
 @given(st.lists(replies, max_size=6))
 def test_an_array_is_taken_apart(made: list[bytes]) -> None:
     assert elements(b"*%d\r\n%b" % (len(made), b"".join(made))) == made
