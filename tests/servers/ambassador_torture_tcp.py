@@ -31,6 +31,7 @@ BAD = (RESET, SHORT, STALL, ABORT, DEAF)
 class Ledger:
     """What is known of the connections of a trial, and what was wrong.
 
+    known     ever opened by a client
     opened    by a client, and not at its end
     arrived   at an upstream, ever
     excused   may end early: by its fate, or since something was done to what it went through
@@ -41,6 +42,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.ids = itertools.count(1)
+        self.known: set[int] = set()
         self.opened: set[int] = set()
         self.arrived: set[int] = set()
         self.excused: set[int] = set()
@@ -150,7 +152,7 @@ class Server:
             await reader.readexactly(int.from_bytes(head[14:]))
         magic, id, up, down, fate = _HEADER.unpack(await reader.readexactly(_HEADER.size))
         ledger = self.ledger
-        if magic != _MAGIC or id not in ledger.opened | ledger.excused:
+        if magic != _MAGIC or id not in ledger.known:
             ledger.say(f"{id} arrived with {magic!r}: nobody has sent that")
         if id in ledger.arrived:
             ledger.say(f"{id} arrived twice")
@@ -245,6 +247,7 @@ class Client:
             ledger.excused.add(id)
         if dice.random() < 0.01:
             down += 3_000_000
+        ledger.known.add(id)
         ledger.opened.add(id)
         since = time.monotonic()
         writer, outcome = None, "reset"
