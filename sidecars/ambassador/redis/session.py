@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PIECE = 64 * 1024  # bytes read at once
 _ROUNDS = 8  # reads of one client before others have their turn
+_SHORT = 512  # bytes of a command that are rather read again
 _LARGE = 256 * 1024  # bytes of a command that are held until it is whole
 _MOST_WHOLE = 64 * 1024 * 1024  # and of one that must be
 # Why a session is stopped, as bits; FULL and CLOGGED are two more.
@@ -212,14 +213,11 @@ class Session(Outbox):
 
     def _take(self, data: bytes) -> None:  # noqa: C901  (the hot path: each call in it is paid for by every command)
         """Send commands to their shards: runs for one shard as one piece."""
-        if self._kept is not None:
-            if self._upload is not None:
-                if data:
-                    self._send_up(data)
-            else:
-                self._kept += data
-                self._slowly(self._kept, 0)
-            return
+        if (kept := self._kept) is not None:
+            if len(kept) > _SHORT or not self.fast:
+                self._take_more(kept, data)
+                return
+            data, self._kept, self._scan = bytes(kept) + data, None, None
         if not self.fast:
             self._slowly(data, 0)
             return
@@ -245,6 +243,14 @@ class Session(Outbox):
             lanes[run_place].put(self, run_tally, count, data[start:at] if start or at < len(data) else data)
         if at < len(data):
             self._slowly(data, at)
+
+    def _take_more(self, kept: bytearray, data: bytes) -> None:
+        """Take what follows on something that was kept."""
+        if self._upload is None:
+            kept += data
+            self._slowly(kept, 0)
+        elif data:
+            self._send_up(data)
 
     def _slowly(self, data: bytes | bytearray, at: int) -> None:
         """Take the commands one by one, of whatever kind, and keep what is not whole or must wait."""
