@@ -2,7 +2,8 @@
 
     python -m sidecars.core.reference sidecars.tailer.settings docs/reference
 
-writes docs/reference/log-tailer.md and log-tailer.schema.json. The module has Settings, PROG and PREFIX.
+writes docs/reference/log-tailer.md and log-tailer.schema.json. The module has Settings, PROG and PREFIX; or, instead of
+Settings, SUBCOMMANDS: their names, and in which module beside it each has its Settings. Then there is one page for all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from inspect import getdoc
 from itertools import groupby
@@ -130,23 +131,46 @@ def entry(name: str, text: str) -> list[str]:
     return [f"  {name}".ljust(COLUMN) + lines[0], *(" " * COLUMN + line for line in lines[1:])]
 
 
+KEYS = "A key of the config file is the flag without its dashes, with `_` for `-`: `--log-level` is `log_level`."
+
+
 def page(kind: type[msgspec.Struct], prog: str, prefix: str) -> str:
     """Write the reference page, in Markdown."""
     settings = declared(kind, prefix)
-    lines = [f"# {prog}: settings", "", *paragraphs(kind), HOW.replace("[", "`[`"), ""]
-    lines += [
-        "A key of the config file is the flag without its dashes, with `_` for `-`: `--log-level` is `log_level`.",
-        "",
-    ]
-    for group, members in grouped(one for one in settings if one.flag or one.variable):
-        lines += [f"## {group}", "", "| setting | variable | default | what it does |", "| --- | --- | --- | --- |"]
-        lines += [row(code(given(one)), names(one), defaulting(one), one.help.text) for one in members]
-        lines.append("")
-    lines += ["## Questions and the config file", "", "| flag | what it does |", "| --- | --- |"]
-    lines += [row(code(flag), text) for flag, text in QUESTIONS.items()]
+    lines = [f"# {prog}: settings", "", *paragraphs(kind), HOW.replace("[", "`[`"), "", KEYS, ""]
+    lines += [*tables(settings, "##"), *questions()]
     for one in (one for one in settings if nested(one.kind)):
         lines += ["", f"## `{one.key}` in the config file", "", one.help.text, "", *part(one.kind, one.key)]
     return "\n".join(lines) + "\n"
+
+
+def tables(settings: Iterable[Setting], heading: str) -> Iterator[str]:
+    """Write a table for each group of settings."""
+    for group, members in grouped(one for one in settings if one.flag or one.variable):
+        yield from (f"{heading} {group}", "", "| setting | variable | default | what it does |")
+        yield "| --- | --- | --- | --- |"
+        yield from (row(code(given(one)), names(one), defaulting(one), one.help.text) for one in members)
+        yield ""
+
+
+def questions() -> list[str]:
+    """Write the table of what every program can be asked."""
+    head = ["## Questions and the config file", "", "| flag | what it does |", "| --- | --- |"]
+    return [*head, *(row(code(flag), text) for flag, text in QUESTIONS.items())]
+
+
+def pages(kinds: Mapping[str, type[msgspec.Struct]], prog: str, prefix: str) -> str:
+    """Write one page for a program whose subcommands have settings of their own; what each has is told once."""
+    every = {name: declared(kind, prefix) for name, kind in kinds.items()}
+    texts = [{(one.flag, one.help.text) for one in settings} for settings in every.values()]
+    shared = set.intersection(*texts)
+    links = ", ".join(f"[{name}](#{name})" for name in kinds)
+    lines = [f"# {prog}: settings", "", f"Of {links}; what all of them have is at the end.", "", HOW.replace("[", "`[`"), "", KEYS, ""]
+    for name, settings in every.items():
+        own = [one for one in settings if (one.flag, one.help.text) not in shared]
+        lines += [f"## {name}", "", *paragraphs(kinds[name]), *tables(own, "###")]
+    common = [one for one in next(iter(every.values())) if (one.flag, one.help.text) in shared]
+    return "\n".join([*lines, *tables(common, "##"), *questions()]) + "\n"
 
 
 def defaulting(setting: Setting) -> str:
@@ -230,6 +254,10 @@ def required(kind: type[msgspec.Struct]) -> list[str]:
 def files(module: str) -> dict[str, str]:
     """Make the files of the reference of a program, by the dotted name of the module with its settings."""
     found = import_module(module)
+    if hasattr(found, "SUBCOMMANDS"):
+        beside = module.rpartition(".")[0]
+        kinds = {name: import_module(f"{beside}.{one.module}").Settings for name, one in found.SUBCOMMANDS.items()}
+        return {f"{found.PROG}.md": pages(kinds, found.PROG, found.PREFIX)}
     return {
         f"{found.PROG}.md": page(found.Settings, found.PROG, found.PREFIX),
         f"{found.PROG}.schema.json": json.dumps(schema(found.Settings, found.PROG), indent=2) + "\n",

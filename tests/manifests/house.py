@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import tempfile
@@ -241,12 +242,17 @@ def settings_of(container: Container, resources: list[Document]) -> Any:
             )
 
 
+@functools.cache
+def init_kinds() -> dict[str, Any]:
+    """The settings of each subcommand of pod-init."""
+    return {name: import_module(f"sidecars.init.{one.module}").Settings for name, one in SUBCOMMANDS.items()}
+
+
 def init_settings(arguments: list[str], variables: dict[str, str]) -> Any:
     """The settings of the subcommand of pod-init that is asked for; raises WrongSettings."""
     name, *words = arguments
     argv = words[: words.index("--")] if "--" in words else words
-    module = import_module(f"sidecars.init.{SUBCOMMANDS[name].module}")
-    return load(module.Settings, prog=f"{INIT} {name}", prefix=PREFIX, argv=argv, environ=variables)
+    return load(init_kinds()[name], prog=f"{INIT} {name}", prefix=PREFIX, argv=argv, environ=variables)
 
 
 @contextmanager

@@ -20,15 +20,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecars.adapter import settings as adapter
 from sidecars.ambassador import settings as ambassador
-from sidecars.core.declaration import declared
+from sidecars.core.declaration import Setting, declared
 from sidecars.core.settings import load
+from sidecars.init import command as init
 from sidecars.shipper import settings as shipper
 from sidecars.shipper.points import Point
 from sidecars.syncer import legacy, words
 from sidecars.syncer import settings as syncer
 from sidecars.syncer.metrics import FAMILIES
 from sidecars.tailer import settings as tailer
-from tests.manifests import documents
+from tests.manifests import documents, house
 from tests.servers.s3 import S3
 from tests.unit.core.running import Running
 
@@ -56,7 +57,10 @@ POD = {"POD_NAME": "web-0", "POD_NAMESPACE": "shop", "NODE_NAME": "node-1"}
 
 
 class Program(NamedTuple):
-    """A program that has a page: the module with its settings, what it starts with, and what it says then."""
+    """A program that has a page: the module with its settings, what it starts with, and what it says then.
+
+    pod-init's module has no settings but subcommands, which have settings of their own. It is no service.
+    """
 
     settings: Any
     needs: tuple[str, ...] = ("LOGS",)
@@ -65,6 +69,16 @@ class Program(NamedTuple):
     @property
     def name(self) -> str:
         return str(self.settings.PROG)
+
+    @property
+    def serves(self) -> bool:
+        return self.settings is not init
+
+    @property
+    def declared(self) -> list[Setting]:
+        """Every setting of it."""
+        kinds = [self.settings.Settings] if self.serves else house.init_kinds().values()
+        return [setting for kind in kinds for setting in declared(kind, self.settings.PREFIX)]
 
     @property
     def page(self) -> Path:
@@ -80,6 +94,8 @@ class Program(NamedTuple):
         if module is syncer:
             return words.load(arguments, {**POD, "GITSYNC_ROOT": "/git"})
         environ = {**POD, **variables}
+        if module is init:
+            return house.init_settings(list(arguments), environ)
         return load(module.Settings, prog=module.PROG, prefix=module.PREFIX, argv=arguments, environ=environ)
 
 
@@ -91,6 +107,7 @@ PROGRAMS = {
         Program(adapter, ("LOGS", "--listen", "off")),
         Program(syncer),
         Program(ambassador, (":0=tcp://127.0.0.1:1",), "listening"),
+        Program(init),
     )
 }
 
@@ -171,14 +188,13 @@ def test_every_make_target_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_flag_and_variable_of_a_program_exists(page: Path) -> None:
-    modules = [program.settings for program in spoken_of(page)]
-    settings = [setting for module in modules for setting in declared(module.Settings, module.PREFIX)]
+    settings = [setting for program in spoken_of(page) for setting in program.declared]
     flags = {setting.flag for setting in settings} | {f"{setting.flag}-file" for setting in settings} | NO_SETTINGS
-    used = {flag for text in code(page) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)}
+    used = {flag for text in code(page) for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)}
     assert used <= flags | OLD_FLAGS
     prefixes = "|".join(program.settings.PREFIX for program in PROGRAMS.values())
     variables = {name for setting in settings for name in setting.variables}
-    assert set(re.findall(rf"\b(?:{prefixes})[A-Z_]+\b", page.read_text())) <= variables | FOR_HOOKS
+    assert set(re.findall(rf"\b(?:{prefixes})[A-Z_]+\b", page.read_text())) <= variables | FOR_HOOKS | {"INIT_DEST"}
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=named)
@@ -219,7 +235,7 @@ def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str], dic
         found = [
             (
                 each.sidecar,
-                each.spec["args"],
+                each.arguments,
                 {var["name"]: var["value"] for var in each.spec.get("env", []) if "value" in var},
             )
             for each in documents.sidecars([document])
@@ -253,7 +269,7 @@ def test_every_example_says_what_comes_out(page: Path, tmp_path: Path) -> None:
 def environment(page: Path) -> Iterator[dict[str, str]]:
     """The variables of a page's examples: those it exports, with a real S3 server for that on port 9000."""
     environ = {**os.environ, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
-    for program in PROGRAMS.values():
+    for program in filter(lambda each: each.serves, PROGRAMS.values()):
         environ |= {f"{program.settings.PREFIX}ADMIN": "off", f"{program.settings.PREFIX}STATE_DIR": "off"}
     shown = "".join(block.text for block in blocks("sh") if block.page == page)
     words = [word for line in re.findall(r"(?m)^export (.*)", shown) for word in shlex.split(line, comments=True)]
@@ -272,7 +288,9 @@ def timeless(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)", "...", text)
 
 
-@pytest.mark.parametrize("program", [each for each in PROGRAMS.values() if each.settings is not syncer], ids=named)
+@pytest.mark.parametrize(
+    "program", [each for each in PROGRAMS.values() if each.settings not in (syncer, init)], ids=named
+)
 def test_the_metrics_are_those_of_the_program(program: Program, tmp_path: Path) -> None:
     told = {name.strip("`"): (kind, labels) for name, kind, labels, _ in table(program.page, "metric")}
 
@@ -354,6 +372,16 @@ def test_every_message_in_the_troubleshooting_table_is_one_of_the_program(progra
     texts = [match[1] for cell in messages if (match := re.match(r"`([^`]+)`", cell))]
     assert len(texts) > 15
     assert [text for text in texts if text not in source] == []
+
+
+def test_every_command_line_of_pod_init_on_its_page_can_be_read() -> None:
+    page = PROGRAMS["pod-init"].page
+    lines = [line for block in blocks("sh") if block.page == page for line in block.text.splitlines()]
+    lines += [text.replace("\\|", "|") for text in code(page)]
+    asked = [shlex.split(line)[1:] for line in lines if re.match(r"pod-init \w+ ", line)]
+    assert len(asked) > 40
+    for arguments in asked:
+        house.init_settings(arguments, {})
 
 
 def test_every_point_at_which_s3_shipper_may_be_killed_is_on_its_page() -> None:

@@ -21,6 +21,7 @@ MODULES = [
     "sidecars.adapter.settings",
     "sidecars.syncer.settings",
     "sidecars.ambassador.settings",
+    "sidecars.init.command",
 ]
 
 
