@@ -35,8 +35,9 @@ torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the s
 	$(bin)/python tests/servers/syncer_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-syncer.md
 	$(bin)/python tests/servers/ambassador_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-ambassador.md
 
-slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's radosgw; each image built twice is the same bytes
+slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's radosgw; 100,000 connections; each image built twice is the same bytes
 	$(bin)/python tests/slow/radosgw_shipper.py | tee bench/results/radosgw.md
+	$(bin)/python tests/slow/ambassador_connections.py | tee bench/results/connections-ambassador.md
 	images/twice
 
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has

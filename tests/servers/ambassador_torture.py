@@ -42,8 +42,6 @@ MEMORY = 120.0  # MiB of one process, whatever is done to it
 PLAIN, SECURE, TERMINATED, SHARDED = "127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"
 APP, SAFE = ("127.0.0.2", "127.0.0.3", "127.0.0.4"), "127.0.0.5"
 SHARDS = 3
-# Below what a client waits: whatever happens, it is told of it.
-REDIS = {"timeout": "2s"}
 WAITS = {"connect_timeout": "2s", "idle_timeout": "3s", "queue_timeout": "15s"}
 EJECT = {"failures": 2, "time": "300ms", "max_time": "600ms"}
 
@@ -64,6 +62,11 @@ class Trial:
     bytes: int = 0
     memory: float = 0.0
     wrong: list[str] = field(default_factory=list)
+
+    @property
+    def timeout(self) -> int:
+        """Seconds that a shard has: below what a client waits, and above what so many of them need."""
+        return 2 if self.clients < 100 else 5
 
     @property
     def passed(self) -> bool:
@@ -156,7 +159,7 @@ class World:
             {"listen": SECURE, "upstreams": [{"address": f"secure.test:{self.secure.port}", "tls": {"ca": ca}}], **own},
             {"listen": TERMINATED, "upstreams": [safe], "tls": {"cert": pem}, **own},
             {"listen": self._socket, "upstreams": [safe], "max_connections": 8, "queue": 5000, **own},
-            {"listen": SHARDED, "redis": {**REDIS, "on_failure": self.trial.on_failure},
+            {"listen": SHARDED, "redis": {"timeout": f"{self.trial.timeout}s", "on_failure": self.trial.on_failure},
              "upstreams": [{"address": f"shard{number}.test:{front.port}"} for number, front in enumerate(self.fronts)],
              **own, "eject": {**EJECT, "max_share": 100}, "idle_timeout": "1h"},
         ]  # fmt: skip
@@ -254,7 +257,7 @@ class World:
             return
         self.ledger.restless["redis"] = time.monotonic() + 3600
         await front.begin(trouble)
-        await asyncio.sleep(self.dice.choice((0.1, 0.3, 2.5 if trouble == "stall" else 1)))
+        await asyncio.sleep(self.dice.choice((0.1, 0.3, self.trial.timeout + 0.5 if trouble == "stall" else 1)))
         await front.end()
         self.ledger.restless["redis"] = time.monotonic() + AFTER
 

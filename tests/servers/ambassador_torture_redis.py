@@ -174,6 +174,7 @@ class Redis:
 
     async def run(self, port: int, host: str, over: asyncio.Event) -> None:
         """Go on until it is over."""
+        await asyncio.sleep(self.dice.random() * 0.3)  # not all at the same moment
         while not over.is_set():
             id = next(self.ledger.ids)
             self.ledger.opened.add(id)

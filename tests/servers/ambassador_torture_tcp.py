@@ -227,6 +227,7 @@ class Client:
 
     async def run(self, over: asyncio.Event, calm: bool) -> None:
         """Go on until it is over; while it is calm nothing ends early."""
+        await asyncio.sleep(self.dice.random() * 0.3)  # not all at the same moment
         while not over.is_set():
             id = next(self.ledger.ids)
             try:
