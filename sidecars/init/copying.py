@@ -104,16 +104,18 @@ def run(settings: Settings) -> None:
         if entry is None:
             raise SidecarError(f"SRC {settings.source} does not exist; is it in the image, or is its volume mounted?")
         if entry.kind == "dir":
-            _copy_directory(settings, entry, progress)
+            copy_directory(settings, progress)
         else:
             _copy_one(settings, progress)
     except OSError as error:
         raise SidecarError(said(f"copy {settings.source} to", settings.dest, error)) from error
 
 
-def _copy_directory(settings: Settings, root: Entry, progress: Progress) -> None:
+def copy_directory(settings: Settings, progress: Progress) -> None:
+    """Copy what is in a directory. Raises SidecarError, OSError."""
     selection = Selection(settings.include, settings.exclude)
-    wanted = _mapped(_scan(settings), settings)
+    found = _scan(settings)
+    wanted = _mapped(found, settings)
     if not wanted:
         log.warning("nothing to copy", source=settings.source, reason="it is empty, or everything is left out")
     done = _is_done(settings, wanted, selection)
@@ -123,16 +125,21 @@ def _copy_directory(settings: Settings, root: Entry, progress: Progress) -> None
         return
     with Publication(settings.dest, patience=settings.timeout or 3600.0) as publication:
         copying = Copying(os.path.abspath(settings.source), publication, progress, settings.jobs, settings.verify)
-        wanted = _stage(settings, copying)
+        wanted = _stage(settings, copying, found)
         publication.commit(
             os.path.abspath(settings.source),
             wanted,
             digests=copying.digests,
             mirror=selection if settings.mirror else None,
-            mode=root.mode if settings.dir_mode is None else tree.mode(settings.dir_mode),
+            mode=_mode(settings),
         )
     publishing.tidy(settings.dest)
     log.info("unchanged" if done and not progress.files else "copied", dest=settings.dest, **progress.told())
+
+
+def _mode(settings: Settings) -> int:
+    root = tree.look(settings.source, follow=True)
+    return tree.checked_mode("--dir-mode", settings.dir_mode) or (root.mode if root else 0o755)
 
 
 def _scan(settings: Settings) -> Tree:
@@ -140,19 +147,20 @@ def _scan(settings: Settings) -> Tree:
     return tree.scan(os.path.abspath(settings.source), selection, follow=settings.links == "follow")
 
 
-def _stage(settings: Settings, copying: Copying) -> Tree:
+def _stage(settings: Settings, copying: Copying, found: Tree) -> Tree:
     """Stage the source, and again when it has changed meanwhile; what DEST is to hold, all of one moment."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            found = _scan(settings)
             wanted = _mapped(found, settings)
             copying.run(found, wanted)
-            if _scan(settings) != found:
+            before, found = found, _scan(settings)
+            if found != before:
                 raise Transient(f"SRC {settings.source} changes while it is copied")
             return wanted
         except Transient as error:
             if attempt == _ATTEMPTS:
                 raise SidecarError(f"{error}; copy it when nobody writes to it") from error
+            found = _scan(settings)
             log.warning("the source has changed while it was copied", reason=str(error), attempt=attempt)
     raise AssertionError("the last attempt returns or raises")
 

@@ -45,7 +45,7 @@ def copy_file(source: str, target: str, found: Entry, wanted: Entry, progress: P
         _check(reading, source, found)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(target)  # It may be read-only, or a program that runs.
-        writing = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        writing = _created(target)
         try:
             _copy(reading, writing, progress)
             _check(reading, source, found)
@@ -68,6 +68,15 @@ def fill(source: str, writing: int, found: Entry, progress: Progress) -> None:
         _check(reading, source, found)
     finally:
         os.close(reading)
+
+
+def _created(target: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(target, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        return os.open(target, flags, 0o600)
 
 
 def _check(descriptor: int, path: str, found: Entry) -> None:

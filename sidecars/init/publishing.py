@@ -64,7 +64,7 @@ def write_manifest(root: str, source: str, entries: Tree, digests: dict[str, str
     with open(descriptor, "w", encoding="ascii") as file:
         os.fchmod(descriptor, 0o664)  # The umask has taken bits away; fsGroup is who shares the volume.
         # A name that is not UTF-8 has lone surrogates, which JSON's escapes can hold.
-        json.dump({**told, "entries": listed}, file, separators=(",", ":"))
+        file.write(json.dumps({**told, "entries": listed}, separators=(",", ":")))
 
 
 def read_manifest(root: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from sidecars.init.progress import Progress
 from sidecars.init.publishing import Publication
 from sidecars.init.tree import ALL, Entry, Tree
 
+_SMALL, _TOGETHER = 64 << 10, 64  # bytes of a file that is copied with others, to spare its share of a thread's work
 _HEARTBEAT = 10.0  # seconds between two lines that say how far it is
 
 
@@ -57,10 +58,9 @@ class Copying:
         tasks = list(self._tasks(staging, found, wanted))
         self._progress.expected = self._progress.copied + sum(task.found.size for task in tasks if not task.there)
         self._check_space([task for task in tasks if not task.there])
-        with_largest_first = sorted(tasks, key=lambda task: -task.found.size)
         pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="copy")
         try:
-            self._wait([pool.submit(self._do, task) for task in with_largest_first])
+            self._wait([pool.submit(self._do_each, several) for several in _batches(tasks)])
         except Transient:
             pool.shutdown(cancel_futures=True)  # None may write any more when this is begun anew.
             raise
@@ -125,11 +125,14 @@ class Copying:
             if pending:
                 self._progress.beat()
 
+    def _do_each(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._do(task)
+
     def _do(self, task: Task) -> None:
         if task.there and self._is_same(task, task.there):
             self._progress.kept_one()
             return
-        os.makedirs(os.path.dirname(task.staged), exist_ok=True)
         copy_file(task.source, task.staged, task.found, task.wanted, self._progress.add)
         if self._verify and not self._is_same(task, task.staged):
             os.unlink(task.staged)
@@ -144,6 +147,14 @@ class Copying:
         if self._verify:
             self.digests[task.path] = digest
         return equal
+
+
+def _batches(tasks: list[Task]) -> Iterator[list[Task]]:
+    """Give large files one by one, the largest first, and then the small ones, several at a time."""
+    small = [task for task in tasks if task.found.size < _SMALL]
+    large = (task for task in tasks if task.found.size >= _SMALL)
+    yield from ([task] for task in sorted(large, key=lambda task: -task.found.size))
+    yield from (small[start : start + _TOGETHER] for start in range(0, len(small), _TOGETHER))
 
 
 def _link(place: str, target: str) -> None:
