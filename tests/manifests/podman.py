@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,8 @@ SERVERS = {"s3-shipper": (S3_SERVER, "s3:5000"), "git-syncer": (GIT_SERVER, "git
 # Services that pod-init waits for, and where they are in the pod: one server of the demo's stands in for them.
 WAITED_FOR = {"http://myservice:80": "http://127.0.0.1:8000", "tcp://mydb:5432": "tcp://127.0.0.1:5432"}
 STANDS_IN = ["web", "--dir=/", "--listen=127.0.0.1:5432", "--admin=127.0.0.1:8000"]
+# Where pod-init fetches a model from, and where its archive is in that image.
+MODELS, ARCHIVE = "https://models.example/", "file:///archive/"
 # Where there is no server at all to stand in, nobody waits.
 NO_SERVER = re.compile(r"postgres://")
 # A classic pod's sidecar waits so long for a last line that tests would do little else.
@@ -78,7 +82,7 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
         text = text.replace(f"http://{address}", f"http://127.0.0.1:{address.partition(':')[2]}")
     for number in range(2):
         text = re.sub(rf"redis-st-{number}\.redis-svc(\.default\.svc\.cluster\.local)?", redis_address(number), text)
-    for service, address in WAITED_FOR.items():
+    for service, address in (WAITED_FOR | {MODELS: ARCHIVE}).items():
         text = text.replace(service, address)
     document = json.loads(text)
     lost: list[str] = []
@@ -193,6 +197,9 @@ def _simplify(container: Document, lost: list[str]) -> None:
             container["args"][place] = QUIET
             lost.append(f"{name}: {argument}; {QUIET} stands in for it")
     _simplify_variables(container, lost)
+    if ARCHIVE in json.dumps(container.get("args", [])):
+        lost.append(f"{name}: {MODELS}; {ARCHIVE} in an image made FROM {INIT} stands in for it")
+        container["image"] = MODEL
     if stand_in := STAND_INS.get(container["image"]):
         lost.append(f"{name}: {container['image']}; {stand_in['image']} stands in for it")
         container.update(stand_in)
@@ -250,12 +257,22 @@ class Podman:
         os.unlink(archive)
 
     def build_model(self) -> None:
-        """Build the image of a model, as its manifest says."""
+        """Build the image of a model, as its manifest says; it has the archive of another, too."""
         payload = Path(self._folder) / "context" / "payload"
         (payload / "vectors").mkdir(parents=True)
         for name in ("doc2vec.model", ".version", "vectors/part-0.npy"):
             (payload / name).write_text(name)
-        (payload.parent / "Dockerfile").write_text(f"FROM localhost/{INIT}\nCOPY payload /payload\n")
+        archive = payload.parent / "archive" / "resnet-1.0.tar"
+        archive.parent.mkdir()
+        # The manifest has its digest: each run makes the same.
+        with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name in ("resnet-1.0/weights.bin", "resnet-1.0/labels/en.txt"):
+                member = tarfile.TarInfo(name)
+                member.size = len(name)
+                tar.addfile(member, io.BytesIO(name.encode()))
+        (payload.parent / "Dockerfile").write_text(
+            f"FROM localhost/{INIT}\nCOPY payload /payload\nCOPY archive /archive\n"
+        )
         self("build", "--network", "none", "--tag", f"localhost/{MODEL}", str(payload.parent))
 
     @contextlib.contextmanager

@@ -66,6 +66,7 @@ PREPARED = {
     "gallery/1-model-copy.yaml": r"^\['\.pod-init\.json', '\.version', 'doc2vec\.model', 'vectors'\]$",
     "gallery/2-wait-for-services.yaml": r"^The app is running!$",
     "gallery/3-create-dir.yaml": r"^drwxrwsr-x .* /opt/log$",
+    "init/fetch-model.yaml": r"^\['\.pod-init\.json', 'labels', 'weights\.bin'\]$",
     "init/wait-and-migrate.yaml": r"^postgres://shop@db:5432/shop$",
 }
 # What is validated and not run, and why.
