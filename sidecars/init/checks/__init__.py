@@ -42,9 +42,9 @@ class Result(msgspec.Struct, frozen=True):
 class Unmet(Exception):  # noqa: N818
     """The way a check says from deep inside that its target is not as wanted."""
 
-    def __init__(self, state: State, text: str) -> None:
+    def __init__(self, state: State, text: str, again: float | None = None) -> None:
         super().__init__(text)
-        self.result = Result(state, text)
+        self.result = Result(state, text, again)
 
 
 class Scheme(NamedTuple):
