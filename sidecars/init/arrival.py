@@ -21,6 +21,7 @@ from sidecars.init.sources.file import LocalFile
 from sidecars.init.tree import STAGING, Entry, Selection, Tree
 
 _ATTEMPTS = 3  # for a source that changes while it is fetched
+_PART = "part"
 _LONGEST_NAME = 200  # bytes; what is beside a file has a longer name than the file
 
 
@@ -283,18 +284,18 @@ def fetch_archive(errand: Errand, meter: Meter) -> None:
     with Publication(errand.dest, patience=errand.patience) as publication:
         area = os.path.join(publication.staging, STAGING)
         os.makedirs(area, exist_ok=True)
-        if isinstance(errand.source, LocalFile):
-            done = _unpack_local(errand, publication, known, meter)
-        else:
-            done = _unpack_fetched(errand, publication, known, meter)
+        unpack = _unpack_local if isinstance(errand.source, LocalFile) else _unpack_fetched
+        try:
+            done = unpack(errand, publication, known, meter)
+        except (SidecarError, OSError):
+            if not os.path.exists(os.path.join(area, _PART)):
+                placing.remove(publication.staging)
+            raise
         if done is not None:
-            placing.remove(area)
             made, wanted = done
-            mode = errand.rules.dir_mode
-            publication.commit(
-                made.text(), wanted, mirror=errand.mirror, mode=0o755 if mode is None else mode,
-                digests={},
-            )  # fmt: skip
+            placing.remove(area)
+            mode = 0o755 if errand.rules.dir_mode is None else errand.rules.dir_mode
+            publication.commit(made.text(), wanted, mirror=errand.mirror, mode=mode)
             _remove_gone(publication.dest, before, wanted)
     publishing.tidy(errand.dest)
     if done is None:
@@ -331,14 +332,18 @@ def _unpack_local(errand: Errand, publication: Publication, known: Stamp | None,
 
 
 def _unpack_fetched(errand: Errand, publication: Publication, known: Stamp | None, meter: Meter) -> Done:
-    path = os.path.join(publication.staging, STAGING, "part")
+    path = os.path.join(publication.staging, STAGING, _PART)
     with Part(path, patience=errand.patience, limit=errand.bounds.limit) as part:
         version = _obtain(errand, part, known, meter)
         if version is None:
             return None
         size = part.finish()
         found = _checked(errand, path, meter, part)
-        wanted = _unpack(errand, path, publication.staging, meter)
+        try:
+            wanted = _unpack(errand, path, publication.staging, meter)
+        except SidecarError:
+            part.remove()  # It would be no better the next time.
+            raise
     return errand.stamp._replace(etag=version.etag, modified=version.modified, size=size, sha256=found), wanted
 
 
@@ -348,7 +353,11 @@ def _unpack(errand: Errand, path: str, staging: str, meter: Meter) -> Tree:
     with open(path, "rb", buffering=1 << 20) as file:
         meter.budget = Budget(errand.rules.limits, os.fstat(file.fileno()).st_size)
         archive = formats.opened(file, errand.source.name, meter.budget)
-        wanted = archives.unpack(archive, staging, errand.rules, meter.budget)
+        try:
+            wanted = archives.unpack(archive, staging, errand.rules, meter.budget)
+        except (SidecarError, OSError):
+            placing.remove_unwanted(staging, {}, tree.ALL)
+            raise
     if not wanted:
         log.warning("nothing unpacked", reason="the archive is empty, or everything is left out")
     return wanted

@@ -401,7 +401,7 @@ class Reading:
     def __call__(self, piece: Piece) -> None:
         """Fetch the rest of a piece. Raises Again, Changed, SidecarError."""
         response, self._response = self._response, None
-        if response is None or piece.done:
+        if response is not None and piece.done:
             self._session.drop()
             response = None
         response = response or self._asked(piece)
