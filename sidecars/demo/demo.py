@@ -40,6 +40,8 @@ objects in a bucket.
                     one every five seconds; with a key at its end it prints that object: pipe it through zcat
 {git_lines}
 {redis_lines}
+  wait for it all   {pod_init} wait http://127.0.0.1:{page}/ tcp://127.0.0.1:{redis}
+                    as an init container does: it ends when both answer, and says why when they do not
   the logs          {logs}
   what happens      every few seconds a log is rotated: renamed, or copied and emptied. backup.log comes later
   try this          echo hello >> {logs}/mine.log
@@ -165,14 +167,19 @@ def greet(ports: dict[str, int], folders: dict[str, str], there: Collection[str]
         f"{name}_remark": "" if port == PORTS[name] else f"  (port {PORTS[name]} is taken)"
         for name, port in ports.items()
     }
-    command = os.path.join(os.path.dirname(sys.executable), "sidecars")
-    shown = os.path.relpath(command) if os.path.exists(command) else f"{sys.executable} -m sidecars.demo"
+    commands = {"sidecars": _command("sidecars", "sidecars.demo"), "pod_init": _command("pod-init", "sidecars.init")}
     known = {**ports, **remarks, **folders}
     lines = {
         "git_lines": _GIT_LINES if "git" in there else _NO_GIT,
         "redis_lines": _REDIS_LINES if "redis" in there else _NO_REDIS,
     }
-    _say(_GREETING.format(**known, **{name: each.format(**known) for name, each in lines.items()}, sidecars=shown))
+    _say(_GREETING.format(**known, **{name: each.format(**known) for name, each in lines.items()}, **commands))
+
+
+def _command(name: str, module: str) -> str:
+    """Say how a person calls a program of ours."""
+    path = os.path.join(os.path.dirname(sys.executable), name)
+    return os.path.relpath(path) if os.path.exists(path) else f"{sys.executable} -m {module}"
 
 
 async def _start(program: Program, **values: object) -> Process:

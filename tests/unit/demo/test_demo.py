@@ -66,6 +66,12 @@ def test_it_says_what_to_look_at(demo: Process) -> None:
         assert b"<html" in answer.read()
 
 
+def test_pod_init_waits_for_it_as_the_demo_says(demo: Process) -> None:
+    command = demo.wait_for(r"wait for it all +(.*)", "stderr")[1]
+    done = subprocess.run(f"{command} --timeout 30s", shell=True, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_page_to_open_first_has_the_logs(demo: Process) -> None:
     page = demo.wait_for(r"open this first +(http://127\.0\.0\.1:\d+/)", "stderr")[1]
     folder = demo.wait_for(r"the logs +(\S+)", "stderr")[1]
