@@ -110,13 +110,10 @@ def _after_frame(file: IO[bytes], at: int) -> int:
 
 def _is_tar(head: bytes) -> bool:
     """Whether a block is a header of a tar, of whatever age, by its checksum. Source: POSIX, pax, ustar."""
-    if len(head) < _BLOCK or not head[:_BLOCK].strip(b"\0"):
-        # One without a member is blocks of zeros.
-        return len(head) >= _BLOCK
     digits = head[148:156].strip(b" \0")
     if not digits or digits.strip(b"01234567"):
         return False
-    return int(digits, 8) == sum(head[:148]) + 8 * ord(" ") + sum(head[156:_BLOCK])
+    return len(head) == _BLOCK and int(digits, 8) == sum(head[:148]) + 8 * ord(" ") + sum(head[156:_BLOCK])
 
 
 class _Unpacking:
@@ -211,7 +208,7 @@ class Forward:
 
 def _is_of_format(error: Exception) -> bool:
     """Whether the error is a library's complaint about the bytes, among them those of libraries not imported here."""
-    return isinstance(error, OSError | ValueError) or type(error).__module__ in ("zlib", "_lzma", "zstd", "zstandard")
+    return isinstance(error, OSError | ValueError) or type(error).__module__.split(".")[0] in ("zlib", "_lzma", "zstandard")
 
 
 class Tar:
@@ -224,7 +221,7 @@ class Tar:
         """Give what tarfile raises where a member ends too early."""
         import tarfile
 
-        return (tarfile.TarError,)
+        return (tarfile.TarError, ValueError, OverflowError, IndexError)
 
     def members(self) -> Iterator[Member]:
         """Give the members, each before the next is looked for."""
@@ -271,7 +268,7 @@ class Zip:
         import zipfile
         import zlib
 
-        return (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+        return (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError)
 
     def members(self) -> Iterator[Member]:
         """Give the members, in the order of the zip's directory."""
