@@ -36,7 +36,7 @@ def validate(target: Target) -> None:
     if kinds.known(asked) is None and asked.group is None:
         raise WrongSettings(
             f"{target.text} names the kind {asked.name!r}, which is not built in; "
-            f"{nearest(asked.name, kinds.BUILT_IN)}, or write {asked.name}.GROUP/NAME"
+            f"write one of a CRD as {asked.name}.GROUP/NAME; {nearest(asked.name, kinds.BUILT_IN)}"
         )
     if bool(name) is ("selector" in options):
         raise WrongSettings(f"{target.text} is to have either a name, k8s:KIND/NAME, or k8s:KIND?selector=LABEL=VALUE")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 Value = Any  # of a JSON document
 
 _STEP = re.compile(
-    r"""\.?\[\?\(\s*@(?P<path>(?:\.[\w\\./-]+|\['[^']*'\])*)\s*(?P<operator>==|!=)\s*(?P<literal>'[^']*'|"[^"]*"|[\w.+-]+)\s*\)\]"""
+    r"""\.?\[\?\(\s*@(?P<path>(?:\.(?:\\.|[\w/-])+|\['[^']*'\])*)\s*(?P<operator>==|!=)\s*(?P<literal>'[^']*'|"[^"]*"|[\w.+-]+)\s*\)\]"""
     r"""|\.?\[\s*(?P<index>-?\d{1,9})\s*\]"""
     r"""|\.?\[\s*(?:'(?P<single>[^']*)'|"(?P<double>[^"]*)")\s*\]"""
     r"""|(?P<every>\.\*|\.?\[\*\])"""
