@@ -41,6 +41,9 @@ class Command(NamedTuple):
     reason: str = ""
 
 
+# Where a key lies takes a fraction of a second for each MiB of it, in which nobody else is served.
+LONGEST_KEY = 1024 * 1024  # bytes
+TOO_LONG = "a key is longer than 1 MiB"
 CROSSSLOT = (
     "CROSSSLOT Keys in request don't hash to the same slot: they are on several shards; to keep them on one, set "
     "hash_tag and give them the same tag"
@@ -204,6 +207,8 @@ def keys(command: Command, args: list[bytes]) -> list[bytes]:
         _check(command, args, found)
     if command.shape:
         found = found + _SHAPES[command.shape](command, args)
+    if found and max(map(len, found)) > LONGEST_KEY:
+        raise WrongArguments(f"ERR {TOO_LONG}")
     return found
 
 

@@ -93,11 +93,11 @@ class Scan:
             self.size = at - start
         return True
 
-    def words(self, data: bytes | bytearray, start: int) -> list[bytes]:
-        """Give the name and the arguments."""
+    def words(self, data: bytes | bytearray, start: int, most: int | None = None) -> list[bytes]:
+        """Give the name and the arguments: all that have come, or so many of them at most."""
         if self.inline is not None:
             return self.inline
-        return [bytes(data[start + begin : start + end]) for begin, end in self.spans]
+        return [bytes(data[start + begin : start + end]) for begin, end in self.spans[:most]]
 
     def _begin(self, data: bytes | bytearray, start: int) -> bool:
         if data[start] != 0x2A:

@@ -26,6 +26,7 @@ _ROUNDS = 8  # reads of one client before others have their turn
 _SHORT = 512  # bytes of a command that are rather read again
 _LARGE = 256 * 1024  # bytes of a command that are held until it is whole
 _MOST_WHOLE = 64 * 1024 * 1024  # and of one that must be
+_MOST_WORDS = 128 * 1024  # of it: they take more memory than their bytes, and time in which nobody else is served
 # Why a session is stopped, as bits; FULL and CLOGGED are two more.
 ASKED = 1  # by whom it is handed to
 _WAITING = 8  # for the replies to what it has sent, before the next command can be taken
@@ -286,11 +287,14 @@ class Session(Outbox):
         if not self.state.authenticated:
             self._refuse("unauthenticated bulk length")
             return
-        words = scan.words(kept, 0)
+        words = scan.words(kept, 0, 2)
         command = TABLE.get(words[0].upper()) if len(words) > 1 and self.fast else None
         if command is None or not by_first_key(command):
-            if scan.least > _MOST_WHOLE:
-                self._refuse("a command of more than 64 MiB that has several keys")
+            if scan.least > _MOST_WHOLE or len(scan.spans) > _MOST_WORDS:
+                self._refuse("a command of more than 64 MiB, or 131072 words, that has several keys")
+            return
+        if len(words[1]) > commands.LONGEST_KEY:
+            self._refuse(commands.TOO_LONG)
             return
         if self.waiting:
             self.await_replies()

@@ -44,6 +44,7 @@ class Transaction:
         self.line: Line | None = None
         self.queueing = self.aborted = self.over = False
         self.ahead: list[bytes] = []
+        self._held = 0
 
     # What the session calls.
 
@@ -193,7 +194,8 @@ class Transaction:
 
     def _keep(self, frame: bytes) -> None:
         if not self.aborted:
-            if sum(map(len, self.ahead)) + len(frame) > _MOST_AHEAD:
+            self._held += len(frame)
+            if self._held > _MOST_AHEAD:
                 raise WrongArguments("ERR too many commands without a key before the first that has one")
             self.ahead.append(frame)
         self.session.answer(_QUEUED)
