@@ -38,15 +38,19 @@ class Settings(Common, frozen=True, kw_only=True):
                                other parameters are sent, and all of them where
                                the check's own options follow a #
         grpc[s]://HOST:PORT/S  the service S, or the server, is SERVING
-        redis://HOST           and its like speak the service's own protocol;
-                               ?user=U, password_file=FILE
+        redis[s]://HOST        answers PING; ?role=master, db=1
+        postgres://HOST/DB     and mysql, mariadb, amqp[s]://HOST/VHOST, memcached,
+                               nats: the service's own protocol; ?tls=require
         file:///PATH           is there; ?nonempty, contains=TEXT, newer=start,
                                newer=/PATH, stable=2s
         cmd:PROGRAM ARGUMENT   exits 0; cmd?exit=3:PROGRAM, cmd?output=REGEX:PROGRAM
+        k8s:KIND/NAME          is complete, ready or there, by pod-init-full;
+                               ?condition=Ready, jsonpath={.a.b}, value=V,
+                               namespace=NS; k8s:KIND?selector=a=b, count=3
         not:TARGET             is not so
 
-    TLS takes ca=FILE, cert=FILE, cert_key=FILE, server_name=NAME and insecure; any target takes patience=2s. A target
-    with a password in it is given by INIT_TARGETS; better give password_file.
+    TLS takes ca=FILE, cert=FILE, cert_key=FILE, server_name=NAME and insecure; a login user=U and password_file=FILE;
+    any target takes patience=2s. A target with a password in it is given by INIT_TARGETS; better give password_file.
 
     Exit codes: 0 met, 1 failed, 2 wrong settings, 124 timed out, 125 can never be, 128+n ended by a signal. The reason
     is in the log and in the termination message.
