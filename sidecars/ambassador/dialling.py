@@ -149,6 +149,8 @@ class Dial:
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
             self._sock = sock = Socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.fileno() >= self._plane.most:
+            return errno.EMFILE
         error = sock.connect_ex(address)
         if error == 0 or error == errno.EINPROGRESS:
             self._fd = sock.fileno()

@@ -114,6 +114,9 @@ class Gate:
             self.plane.loop.later(_REST, self._go_on)
 
     def _go_on(self) -> None:
+        if self.plane.crowded():
+            self.plane.loop.later(_REST, self._go_on)
+            return
         self._resting = False
         for fd, sock in self._listening.items():
             self._watch(fd, sock)
@@ -121,6 +124,7 @@ class Gate:
     def _accept(self, listening: socket.socket) -> bool:
         """Take those who wait, or a good part of them: say whether there may be more, of which the loop tells again."""
         accept, now = listening._accept, self.plane.loop.now  # type: ignore[attr-defined]
+        most = self.plane.most
         family, wide, accepted = listening.family, self._wide, self.mode.accepted
         for _ in range(_AT_ONCE):
             try:
@@ -145,6 +149,9 @@ class Gate:
                 accepted(connection)
             else:
                 self._arrived(connection)
+            if fd >= most:
+                self.plane.exhausted()
+                return False
         return True
 
     def _arrived(self, connection: Connection) -> None:

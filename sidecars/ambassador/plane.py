@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from sidecars.ambassador import descriptors
 from sidecars.ambassador.accesslog import AccessLog
 from sidecars.ambassador.admission import Admission, Alone
 from sidecars.ambassador.connection import Connection
@@ -56,6 +57,7 @@ class Plane:
     tell       is called with each outcome of dialling
     access     gets a record of each connection that has ended
     admission  holds the limits; another one is given where processes share them
+    most       what no connection's descriptor may reach
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Plane:
         self.access = access
         self.admission = admission or Alone()
         self.dialling = Dialling(loop)
+        self.most = descriptors.most()
         self._gates: dict[str, Gate] = {}
         self._leaving: list[Gate] = []  # their routes have gone, their connections have not
         self._tallies: dict[str, Tally] = {}
@@ -129,6 +132,13 @@ class Plane:
             log.warning("no descriptors left", advice="connections wait; raise the limit (ulimit -n)")
         for gate in self._gates.values():
             gate.rest()
+
+    def crowded(self) -> bool:
+        """Whether there are no descriptors for connections still."""
+        try:
+            return descriptors.next_free() >= self.most
+        except OSError:
+            return True
 
     def drain(self, close_listeners: bool, finish: bool = False) -> None:
         """Expect no more; connections run to their end, and new ones are taken unless listeners are to be closed.

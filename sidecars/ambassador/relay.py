@@ -10,6 +10,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from sidecars.ambassador import descriptors
 from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, WRITE, Loop
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ class Pipes:
         try:
             pipe = Pipe()
         except OSError:
+            self._not_before = time.monotonic() + 1
+            return None
+        if pipe.write >= descriptors.most():
+            pipe.close()
             self._not_before = time.monotonic() + 1
             return None
         self._made += 1

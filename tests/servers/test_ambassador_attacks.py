@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.ambassador import Ambassador, received, running
+from tests.servers.ambassador import Ambassador, Upstream, exchange, received, running
 from tests.servers.redis_server import RedisServer, needs_redis
 
 pytestmark = needs_redis
@@ -74,3 +76,21 @@ def test_a_command_for_very_many_keys_is_refused_before_it_has_come(ambassador, 
     assert b"131072 words" in client.recv(200)
     assert served(ambassador)
     assert ambassador.memory - before < 80
+
+
+def few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+def test_who_takes_all_descriptors_leaves_some_to_the_probes():
+    with Upstream() as upstream, contextlib.ExitStack() as stack:
+        route = f":0=tcp://{upstream.address}?connect-timeout=30s"
+        ambassador = stack.enter_context(running(route, preexec_fn=few_descriptors))
+        clients = [stack.enter_context(ambassador.connect()) for _ in range(100)]
+        ambassador.wait_for("no descriptors left")
+        assert ambassador.ask("/livez")[0] == 200
+        assert ambassador.ask("/metrics")[0] == 200
+        # As those end that are served, the others are.
+        for client in clients:
+            assert exchange(client, b"here") == b"here"
+            client.close()
