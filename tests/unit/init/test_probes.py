@@ -255,13 +255,19 @@ def mysql8(password: str, known: bool, context: ssl.SSLContext | None) -> Handle
 
 
 def taken(client: socket.socket) -> tuple[int, bytes]:
+    """One packet, and no byte more: what follows it may be TLS."""
+    head = exactly(client, 4)
+    return head[3], exactly(client, int.from_bytes(head[:3], "little"))
+
+
+def exactly(client: socket.socket, count: int) -> bytes:
     data = b""
-    while len(data) < 4 or len(data) < 4 + int.from_bytes(data[:3], "little"):
-        part = client.recv(65536)
+    while len(data) < count:
+        part = client.recv(count - len(data))
         if not part:
             raise ConnectionError
         data += part
-    return data[3], data[4:]
+    return data
 
 
 @pytest.mark.parametrize(
