@@ -146,6 +146,11 @@ def test_the_debug_variant_does_the_same_and_has_a_shell(engine, start, name):
     assert container.stdout() == b"sh is a shell\n"
 
 
+def test_every_kind_of_archive_can_be_unpacked(start, name):
+    """What unpacks them is imported only when one comes."""
+    assert start(name, "-c", "import bz2, gzip, lzma, tarfile, zipfile, zstandard", entrypoint="python").wait() == 0
+
+
 def test_the_small_image_names_the_large_one_where_that_is_needed(start):
     assert start("pod-init-full", "-c", "import boto3, git", entrypoint="python").wait() == 0
     container = start("pod-init", "fetch", "s3://models/v3/", "/data/models", tmpfs=ROOM)
