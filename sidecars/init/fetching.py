@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Literal
-from urllib.parse import unquote
 
 from sidecars.core.errors import SidecarError, WrongSettings, redacted
 from sidecars.core.settings import Bytes, Help, Seconds, Secret
 from sidecars.init import tree
 from sidecars.init.advice import said
-from sidecars.init.archives import Limits, Rules
-from sidecars.init.arrival import Errand, Meter, Stamp, fetch_archive, fetch_file, short
+from sidecars.init.errand import Meter
 from sidecars.init.settings import Common
-from sidecars.init.sources import Bounds, File, Patience
-from sidecars.init.tree import Selection
 
 WHAT, CHECKS, ARCHIVES, ACCESS, HOW = (
     "What to fetch", "What is checked", "Archives", "Who asks, and whom it trusts", "How to fetch it",
@@ -26,7 +22,6 @@ SCHEMES = ("http", "https", "file", "s3", "git+https", "git+http", "git+ssh")
 _HEARTBEAT = 10.0  # seconds between two lines that say how far it is
 _NOTE = 0.5  # seconds between two notes of what is there
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
 
 
 class Settings(Common, frozen=True, kw_only=True):
@@ -90,6 +85,18 @@ class Settings(Common, frozen=True, kw_only=True):
     jobs: Annotated[int, Help("Ranges of a file, or objects of a prefix, at once.", HOW, "N")] = 4
     piece: Annotated[Bytes, Help("Bytes of a range.", HOW)] = Bytes(64 << 20)
     retries: Annotated[int, Help("Attempts after one that failed, while none gets further.", HOW, "N")] = 6
+    anonymous: Annotated[bool, Help("Ask S3 without credentials, for what everybody may read.", ACCESS)] = False
+    endpoint: Annotated[
+        str | None, Help("Where S3 is.", ACCESS, "URL", none="", default="AWS_ENDPOINT_URL, else Amazon")
+    ] = None
+    region: Annotated[
+        str | None, Help("The region of the bucket.", ACCESS, "NAME", none="", default="AWS_REGION, or a profile's")
+    ] = None
+    ssh_key: Annotated[str | None, Help("The private key for git+ssh://.", ACCESS, "FILE", none="")] = None
+    ssh_known_hosts: Annotated[
+        str | None, Help("The hosts that git+ssh:// trusts.", ACCESS, "FILE", none="", default="ssh's own list")
+    ] = None
+    keep_git: Annotated[bool, Help("Keep the .git of what git fetches, with one commit.", HOW)] = False
     retry_interval: Annotated[
         Seconds, Help("Pause before the second attempt; it doubles from one to the next.", HOW)
     ] = Seconds(0.5)
@@ -135,8 +142,18 @@ class Settings(Common, frozen=True, kw_only=True):
             raise WrongSettings("--password-file is set without --user; give both")
         if self.token and self.user:
             raise WrongSettings("--token-file and --user are both set; keep one")
-        if self.scheme == "file" and self.sha256_url:
+        if self.sha256_url and self.scheme not in ("http", "https"):
             raise WrongSettings("--sha256-url is for http and https; give --sha256")
+        if self.scheme.startswith("git+"):
+            self._check_git()
+
+    def _check_git(self) -> None:
+        if self.sha256 or self.digests():
+            raise WrongSettings("git has no use for a SHA-256: ref= with the hash of a commit says what to fetch")
+        if self.extract or self.strip_components:
+            raise WrongSettings(
+                "git has no use for --extract and --strip-components; path= in the URI names a directory"
+            )
 
     @property
     def uri(self) -> str:
@@ -171,9 +188,11 @@ def _query(uri: str) -> list[str]:
 
 def run(settings: Settings) -> None:
     """Fetch. Raises SidecarError."""
+    from sidecars.init.origins import fetch
+
     meter = Meter(settings.timeout)
     try:
-        attend(lambda: _run(settings, meter), meter)
+        attend(lambda: fetch(settings, meter), meter)
     except OSError as error:
         raise SidecarError(said("fetch to", settings.dest, error)) from error
 
@@ -197,6 +216,8 @@ def attend(work: Callable[[], None], meter: Meter) -> None:
         _watch(thread, meter)
     finally:
         meter.save()
+        if thread.is_alive():
+            meter.stop()
     if failed:
         raise failed[0]
 
@@ -212,126 +233,3 @@ def _watch(thread: threading.Thread, meter: Meter) -> None:
             meter.beat()
         if thread.is_alive():
             meter.look()
-
-
-def _run(settings: Settings, meter: Meter) -> None:
-    if settings.scheme in ("http", "https"):
-        source, query, listed = _http(settings)
-    else:
-        source, query, listed = _file(settings), "", ""
-    errand = _errand(settings, source, query)
-    errand = errand._replace(wanted=errand.wanted or listed)
-    (fetch_archive if settings.extract else fetch_file)(errand, meter)
-
-
-def _file(settings: Settings) -> File:
-    from sidecars.init.sources.file import LocalFile
-
-    return LocalFile(settings.without_digest(), _bounds(settings))
-
-
-def _bounds(settings: Settings) -> Bounds:
-    return Bounds(settings.jobs, settings.piece, settings.max_size)
-
-
-def _patience(settings: Settings) -> Patience:
-    return Patience(settings.retries, settings.retry_interval, settings.connect_timeout, settings.read_timeout)
-
-
-def _http(settings: Settings) -> tuple[File, str, str]:
-    """Give the source, its query, and the digest that a list has for it."""
-    from sidecars.init.sources import http
-    from sidecars.init.transfer import persist
-
-    text, login = _without_userinfo(settings.without_digest(), settings)
-    address = _address(text)
-    credentials = http.Credentials(dict(_headers(settings, login)), settings.ca, settings.cert, settings.cert_key)
-    patience = _patience(settings)
-    listed = ""
-    if settings.sha256_url:
-        there = _address(settings.sha256_url)
-        # Credentials are for where the file is.
-        session = http.Session(address.origin, credentials, patience)
-        listed = _find(
-            persist(lambda: session.text(there), patience), unquote(address.path.rpartition("/")[2]), there.shown
-        )
-    checked = bool(settings.sha256 or settings.digests() or listed)
-    return http.HttpFile(address, credentials, patience, _bounds(settings), checked=checked), address.query, listed
-
-
-def _address(text: str) -> http.Url:  # type: ignore[name-defined]  # noqa: F821
-    from sidecars.init.sources import http
-
-    try:
-        return http.url(text)
-    except (ValueError, UnicodeError):
-        raise WrongSettings(f"{redacted(text)[:200]} is no URL; write https://HOST/PATH") from None
-
-
-def _without_userinfo(uri: str, settings: Settings) -> tuple[str, tuple[str, str]]:
-    """Take a user and a password out of the URI, which only a variable can have given."""
-    scheme, _, rest = uri.partition("://")
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    userinfo, at, host = authority.rpartition("@")
-    if not at:
-        return uri, ("", "")
-    if settings.user or settings.token:
-        raise WrongSettings("the URI holds a user, and --user or --token-file is set; keep one")
-    user, colon, password = userinfo.partition(":")
-    if not colon:
-        raise WrongSettings("the URI holds a user without a password; give --user and --password-file")
-    return f"{scheme}://{host}{rest[len(authority) :]}", (unquote(user), unquote(password))
-
-
-def _headers(settings: Settings, login: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the headers that say who asks. Raises WrongSettings."""
-    if settings.user:
-        login = settings.user, settings.password.reveal() if settings.password else ""
-    if login != ("", ""):
-        from base64 import b64encode
-
-        yield "Authorization", f"Basic {b64encode(':'.join(login).encode()).decode()}"
-    if settings.token:
-        token = settings.token.reveal().strip()
-        if not token.isascii() or not token.isprintable():
-            raise WrongSettings("the token has characters that no token can have; is it the right file?")
-        yield "Authorization", f"Bearer {token}"
-    for line in settings.header.reveal().splitlines() if settings.header else ():
-        match = _HEADER.fullmatch(line)
-        if match is None and line.strip():
-            raise WrongSettings("--header-file has a line that is no header; write NAME: VALUE")
-        if match is not None:
-            yield match[1], match[2].encode().decode("latin-1")
-
-
-def _find(text: str, name: str, where: str) -> str:
-    """Find a file's digest in a list as sha256sum writes it, or in one that holds only this digest."""
-    words = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-    for word in words:
-        if len(word) == 2 and _SHA256.fullmatch(word[0]) and word[1].strip().lstrip("*").rpartition("/")[2] == name:
-            return word[0].lower()
-    if len(words) == 1 and len(words[0]) == 1 and _SHA256.fullmatch(words[0][0]):
-        return words[0][0].lower()
-    raise SidecarError(f"{where} has no SHA-256 for {name[:120]!r}; is it the list for this file?")
-
-
-def _errand(settings: Settings, source: File, query: str) -> Errand:
-    mode, dir_mode = (
-        tree.checked_mode(*each) for each in (("--mode", settings.mode), ("--dir-mode", settings.dir_mode))
-    )
-    selection = Selection(settings.include, settings.exclude)
-    limits = Limits(settings.max_extracted, settings.max_files, settings.max_ratio)
-    rules = Rules(limits, settings.strip_components, selection, settings.unsafe == "skip", mode, dir_mode)
-    how = short(repr((rules[1:], settings.mirror))) if settings.extract else ""
-    wanted = next(filter(None, (settings.sha256, *settings.digests())), "").lower()
-    return Errand(
-        Stamp(source.shown, short(query), how),
-        source,
-        settings.dest,
-        _bounds(settings),
-        settings.timeout or 3600.0,
-        wanted,
-        0o644 if mode is None else mode,
-        rules,
-        selection if settings.mirror else None,
-    )

@@ -208,7 +208,11 @@ class Forward:
 
 def _is_of_format(error: Exception) -> bool:
     """Whether the error is a library's complaint about the bytes, among them those of libraries not imported here."""
-    return isinstance(error, OSError | ValueError) or type(error).__module__.split(".")[0] in ("zlib", "_lzma", "zstandard")
+    return isinstance(error, OSError | ValueError) or type(error).__module__.split(".")[0] in (
+        "zlib",
+        "_lzma",
+        "zstandard",
+    )
 
 
 class Tar:

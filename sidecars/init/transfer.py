@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
-from sidecars.init.part import Part, Piece
+from sidecars.init.part import Piece
 from sidecars.init.sources import Again, Changed, Patience
 
 T = TypeVar("T")
@@ -58,10 +58,17 @@ class _Persistence:
         return float(max(min(asked, _LONGEST_ASKED), longest * random.uniform(0.5, 1.0)))  # noqa: S311
 
 
-class Transfer:
-    """Fetches the pieces of a part that are not there yet."""
+class Pieces(Protocol):
+    """What is fetched in pieces; `abandoned` is set when one has failed, so that the others end."""
 
-    def __init__(self, part: Part, jobs: int, patience: Patience) -> None:
+    pieces: list[Piece]
+    abandoned: bool
+
+
+class Transfer:
+    """Fetches the pieces that are not there yet."""
+
+    def __init__(self, part: Pieces, jobs: int, patience: Patience) -> None:
         self._part = part
         self._patience = patience
         self._stopped = threading.Event()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
 import resource
 import signal
 import stat
+import tarfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -537,3 +540,117 @@ def test_two_at_once_fetch_once(fetch: Start, server: FileServer, url: str, dest
     second.succeeded()
     assert dest.read_bytes() == DATA
     assert server.sent == SIZE
+
+
+# Archives
+
+
+def packed(**files: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as opened:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"v1/{name.replace('__', '/')}")
+            info.size, info.mtime = len(data), 1_700_000_000
+            opened.addfile(info, io.BytesIO(data))
+    return made.getvalue()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".pod-init.json"
+    }
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_archive_is_unpacked_once_and_replaced_by_the_next_version(
+    fetch: Start, server: FileServer, tmp_path: Path, there: bool
+) -> None:
+    dest, url = tmp_path / "site", f"{server.url}/a"
+    if there:
+        dest.mkdir()
+        (dest / "mine").write_bytes(b"mine")
+    mine = {"mine": b"mine"} if there else {}
+    server.files["/a"] = packed(index=b"1", old__file=b"2")
+    flags = ("--extract", "--strip-components", "1")
+    assert fetch(url, dest, *flags).succeeded().said("fetched")[0]["files"] == 2
+    assert tree(dest) == {"index": b"1", "old/file": b"2", **mine}
+    sent = server.sent
+    assert fetch(url, dest, *flags).succeeded().said("unchanged")
+    assert server.sent == sent
+    server.files["/a"] = packed(index=b"3", new__file=b"4")
+    fetch(url, dest, *flags).succeeded()
+    assert tree(dest) == {"index": b"3", "new/file": b"4", **mine}
+    assert not (dest / "old").exists()
+    fetch(url, dest, *flags, "--mirror").succeeded()
+    assert names(tmp_path) & {".site.pod-init"} == set()
+    assert names(dest) == {"index", "new", ".pod-init.json", *mine}
+    fetch(url, dest, *flags, "--mirror", "--exclude", "index").succeeded()
+    assert "mine" not in names(dest)
+
+
+def test_a_hostile_archive_is_refused_and_leaves_nothing(fetch: Start, server: FileServer, tmp_path: Path) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as opened:
+        opened.writestr("good", b"1")
+        opened.writestr("../../evil", b"2")
+    server.files["/a"] = made.getvalue()
+    dest = tmp_path / "below" / "dest"
+    reason = fetch(f"{server.url}/a", dest, "--extract").failed(1)
+    assert "'../../evil' leads out of the directory; --unsafe skip leaves such members out" in reason
+    assert names(dest.parent) == set()
+    fetch(f"{server.url}/a", dest, "--extract", "--unsafe", "skip").succeeded()
+    assert tree(dest) == {"good": b"1"}
+
+
+def test_an_archive_with_another_digest_is_not_even_opened(fetch: Start, server: FileServer, tmp_path: Path) -> None:
+    server.files["/a"] = b"\x1f\x8b" + DATA
+    reason = fetch(f"{server.url}/a", tmp_path / "dest", "--extract", "--sha256", "0" * 64).failed(1)
+    assert f"has the SHA-256 {digest(server.files['/a'])}" in reason
+    assert "dest" not in names(tmp_path)
+    assert ".dest.pod-init" not in names(tmp_path)
+
+
+def test_a_local_archive_is_unpacked_from_where_it_lies(fetch: Start, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(packed(a=b"1"))
+    uri = f"{source.as_uri()}?sha256={digest(source.read_bytes())}"
+    fetch(uri, tmp_path / "dest", "--extract").succeeded()
+    assert tree(tmp_path / "dest") == {"v1/a": b"1"}
+    assert fetch(uri, tmp_path / "dest", "--extract").succeeded().said("unchanged")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_an_archive_is_all_there_or_not_at_all_whenever_it_is_killed(
+    fetch: Start, server: FileServer, tmp_path: Path, there: bool, seed: int
+) -> None:
+    chance = random.Random(seed)
+    dest, url = tmp_path / "dest", f"{server.url}/a"
+    files = {f"d{n % 7}__f{n}": chance.randbytes(2000) for n in range(300)}
+    server.files["/a"] = packed(**files)
+    wanted = {f"v1/{name.replace('__', '/')}": data for name, data in files.items()}
+    if there:
+        dest.mkdir()
+    for step in range(3):
+        running = fetch(url, dest, "--extract")
+        running.until(
+            [
+                lambda: (tmp_path / ".dest.pod-init").exists() or (dest / ".pod-init").exists(),
+                lambda: bool(server.requests),
+                lambda: any((tmp_path / ".dest.pod-init").rglob("f*")) or any(dest.rglob("f*")),
+            ][chance.randrange(3)]
+            if step < 2
+            else lambda: True
+        )
+        running.send(signal.SIGKILL)
+        running.wait()
+        if (dest / ".pod-init.json").exists():
+            assert tree(dest) == wanted
+        elif not there:
+            assert not dest.exists()
+    fetch(url, dest, "--extract").succeeded()
+    assert tree(dest) == wanted
+    assert names(dest) == {"v1", ".pod-init.json"}
+    assert ".dest.pod-init" not in names(tmp_path)

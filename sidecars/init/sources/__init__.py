@@ -6,11 +6,12 @@ directory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from sidecars.core.errors import SidecarError, Transient
+from sidecars.init.archives import Rules
 from sidecars.init.part import Part, Version
+from sidecars.init.tree import Tree
 
 
 class Again(Transient):
@@ -51,6 +52,21 @@ class File(Protocol):
         """Fetch what `look` has found, or what the part has begun with. Raises SidecarError, and Changed."""
 
 
+class Directory(Protocol):
+    """A source of a tree of files."""
+
+    shown: str
+
+    def look(self, rules: Rules) -> str:
+        """Say which version it has. Raises SidecarError."""
+
+    def stage(self, staging: str, dest: str | None, rules: Rules) -> Tree:
+        """Fetch into the staging directory what DEST, where there is one, has not; give what DEST is to hold then.
+
+        Raises SidecarError, OSError, and Changed when it has become another since it was looked at.
+        """
+
+
 class Bounds(NamedTuple):
     """How the work is divided.
 
@@ -62,6 +78,3 @@ class Bounds(NamedTuple):
     jobs: int
     piece: int
     limit: int | None
-
-
-Say = Callable[[str], None]
