@@ -27,7 +27,7 @@ PASSWORD = "s3cret"
 _PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", *glob.glob("/usr/lib/postgresql/*/bin")])
 _PACKAGES = {
     "postgres": "postgresql", "mariadbd": "mariadb-server-core", "rabbitmq-server": "rabbitmq-server",
-    "nats-server": "nats-server", "memcached": "memcached", "redis-server": "redis-server",
+    "epmd": "erlang-base", "nats-server": "nats-server", "memcached": "memcached", "redis-server": "redis-server",
 }  # fmt: skip
 
 
@@ -71,7 +71,7 @@ class Folder:
     @contextlib.contextmanager
     def running(self, *command: str, ready: str | int, environ: Mapping[str, str] | None = None) -> Iterator[Path]:
         """Run a server once it says it is ready, or takes connections on a port; gives its log. It is killed."""
-        log = Path(self.path, "log")
+        log = Path(self.path, f"{os.path.basename(command[0])}.log")
         with open(log, "wb") as file:
             process = subprocess.Popen(
                 [*self._as(), *command], stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=self.path,
@@ -224,8 +224,10 @@ def rabbitmq() -> Iterator[int]:
     """RabbitMQ with its guest, and without a node name that another could have."""
     server = program("rabbitmq-server")
     server = "/usr/lib/rabbitmq/bin/rabbitmq-server" if server.startswith("/usr/sbin") else server  # that wants root
-    with folder("rabbitmq") as here:
-        port, distribution = free_port(), free_port()
+    with folder("rabbitmq") as here, contextlib.ExitStack() as running:
+        port, distribution, names = free_port(), free_port(), free_port()
+        # Erlang would leave its own name server running for ever.
+        running.enter_context(here.running(program("epmd"), "-address", "127.0.0.1", "-port", str(names), ready=names))
         here.write("plugins", "[].")
         where = {
             "HOME": here.path,
@@ -239,10 +241,10 @@ def rabbitmq() -> Iterator[int]:
             "RABBITMQ_ENABLED_PLUGINS_FILE": f"{here.path}/plugins",
             "RABBITMQ_CONFIG_FILE": f"{here.path}/none",
             "RABBITMQ_CONF_ENV_FILE": f"{here.path}/none",
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(names),
         }
-        with here.running(server, ready="Server startup complete", environ=where):
-            yield port
+        running.enter_context(here.running(server, ready="Server startup complete", environ=where))
+        yield port
 
 
 # The small ones
