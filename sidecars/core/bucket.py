@@ -93,6 +93,7 @@ def connect(store: Store) -> Any:
 def asking(doing: str) -> Iterator[None]:
     """Tell what goes wrong with "read s3://logs/a": Transient if it may go well the next time, else Refused."""
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+    from botocore.exceptions import ConnectionError as NotConnected
     from botocore.parsers import ResponseParserError
 
     try:
@@ -103,7 +104,7 @@ def asking(doing: str) -> Iterator[None]:
         raise Refused(
             f"cannot {doing}: no credentials; give keys, a profile, a service account, or ask anonymously"
         ) from error
-    except (HTTPClientError, ResponseParserError, http.client.HTTPException, OSError) as error:
+    except (HTTPClientError, NotConnected, ResponseParserError, http.client.HTTPException, OSError) as error:
         text = f"cannot {doing}: {redacted(' '.join(str(error).split()))[:_LONGEST]}"
         if "SSL" in type(error).__name__:
             raise Refused(f"{text}; is its CA given, and its name right?") from error
