@@ -53,7 +53,8 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     words = list(argv)
     if not words and os.path.isdir(PAYLOAD):
         # An image made FROM this one with a /payload is complete as it stands.
-        words = ["copy", PAYLOAD, environ.get(f"{PREFIX}DEST") or DESTINATION]
+        environ = dict(environ)
+        words = ["copy", PAYLOAD, environ.pop(f"{PREFIX}DEST", "") or DESTINATION]
     name = words[0] if words else ""
     try:
         _answer(name)

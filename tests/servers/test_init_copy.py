@@ -403,6 +403,33 @@ def test_a_single_file_goes_to_a_name_or_into_a_directory(tmp_path: Path, source
     assert found == {b"x/y": expected, b"z/script": expected}
 
 
+@as_root
+@pytest.mark.parametrize("dest", ["", "/srv/elsewhere"])
+def test_an_image_with_a_payload_copies_it_by_itself(tmp_path: Path, dest: str) -> None:
+    """In a root of its own: this machine's, with a payload over it."""
+    new = tmp_path / "root"
+    new.mkdir()
+    (tmp_path / "script").write_text(PAYLOAD)
+    under = ("unshare", "--mount", "--propagation", "private", "sh", "-eu", tmp_path / "script", tmp_path)
+    done = init(tmp_path, under=under, env={"INIT_DEST": dest, "INIT_TERMINATION_LOG": "/dev/null"})
+    if "overlay" in done.stderr:
+        pytest.skip(f"NOT PROVEN HERE: this kernel has no overlay here: {done.stderr}")
+    told = done.well().said("copied")
+    assert (told["dest"], told["files"]) == (dest or "/models", 1)
+    assert "setting ignored" not in done.stderr
+
+
+PAYLOAD = """
+cd "$1"; shift
+mount -t tmpfs tmpfs root
+mkdir root/upper root/work root/merged
+mount -t overlay overlay -o lowerdir=/,upperdir=root/upper,workdir=root/work root/merged
+mkdir root/merged/payload
+touch root/merged/payload/model
+mount --rbind /proc root/merged/proc
+exec chroot root/merged "$@"
+"""
+
 WRONG = [
     (["copy"], 2, "copy needs SRC and DEST, and got 0 paths"),
     (["copy", "/nowhere", "/tmp/x"], 1, "SRC /nowhere does not exist; is it in the image"),
