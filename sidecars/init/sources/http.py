@@ -94,6 +94,7 @@ class Session:
         self._credentials = credentials
         self._patience = patience
         self._connections: dict[Origin, HTTPConnection] = {}
+        self._response: HTTPResponse | None = None
 
     def get(self, address: Url, headers: Mapping[str, str]) -> HTTPResponse:
         """Ask, and follow redirects. Gives any answer that is none of them. Raises Again, SidecarError."""
@@ -116,7 +117,7 @@ class Session:
             through = getattr(connection, "through", "")
             connection.request("GET", f"{through}{address.target}", headers={**given, **headers, **private})
             used = connection.sock
-            response = connection.getresponse()
+            response = self._response = connection.getresponse()
             response.connection = used  # type: ignore[attr-defined]  # http.client lets go of one that will be closed
             return response
         except (OSError, HTTPException) as error:
@@ -140,6 +141,8 @@ class Session:
 
     def drop(self) -> None:
         """Close all connections."""
+        if self._response is not None:
+            self._response.close()  # It may hold one that http.client has let go of.
         for origin in list(self._connections):
             self._drop(origin)
 
@@ -164,8 +167,8 @@ def _redirected(address: Url, location: str) -> Url:
     try:
         there = url(urljoin(address.whole, text))
     except ValueError:
-        scheme = urlsplit(text).scheme
-        what = f"to another scheme, {scheme}" if scheme not in ("", "http", "https") else "to what is no URL"
+        scheme = re.match(r"(?!https?:)[a-z][a-z0-9+.-]*(?=:)", text.lower())
+        what = f"to another scheme, {scheme[0]}" if scheme else "to what is no URL"
         raise SidecarError(f"{address.shown} redirects {what}; that is not followed") from None
     if address.origin.scheme == "https" and there.origin.scheme == "http":
         raise SidecarError(
@@ -302,13 +305,32 @@ class HttpFile:
         self._bounds = bounds
         self._checked = checked
         self._first: tuple[Session, HTTPResponse] | None = None
+        self._sessions: list[Session] = []
 
     def look(self, known: Version | None) -> Version | None:
         """Ask for its first bytes, or all of it; None when the server says that it is what is known."""
+        self._close()
         return persist(lambda: self._look(known), self._patience)
 
     def _look(self, known: Version | None) -> Version | None:
-        session = Session(self._address.origin, self._credentials, self._patience)
+        session = self._session()
+        try:
+            version = self._asked(session, known)
+        except BaseException:
+            session.drop()
+            raise
+        return version
+
+    def _session(self) -> Session:
+        made = Session(self._address.origin, self._credentials, self._patience)
+        self._sessions.append(made)
+        return made
+
+    def _close(self) -> None:
+        while self._sessions:
+            self._sessions.pop().drop()
+
+    def _asked(self, session: Session, known: Version | None) -> Version | None:
         last = str(self._bounds.piece - 1) if self._bounds.jobs > 1 else ""
         response = session.get(self._address, {**_conditions(known), "Range": f"bytes=0-{last}"})
         if response.status == 304 and known is not None:
@@ -348,15 +370,16 @@ class HttpFile:
 
     def fill(self, part: Part) -> None:
         """Fetch the pieces that are missing. Raises SidecarError, and Changed when the file has become another."""
-        Transfer(part, self._bounds.jobs, self._patience).run(lambda: self._reader(part))
+        try:
+            Transfer(part, self._bounds.jobs, self._patience).run(lambda: self._reader(part))
+        finally:
+            self._close()
 
     def _reader(self, part: Part) -> Reading:
         # The answer that was looked at is the beginning of the first piece.
         first, self._first = self._first, None
-        if first is None:
-            first = Session(self._address.origin, self._credentials, self._patience), None  # type: ignore[assignment]
-        assert first is not None  # noqa: S101  (for mypy)
-        return Reading(self._address, *first, part, self._patience.read)
+        session, response = first if first is not None else (self._session(), None)
+        return Reading(self._address, session, response, part, self._patience.read)
 
 
 def _conditions(known: Version | None) -> dict[str, str]:
