@@ -128,8 +128,7 @@ def _response(target: Target, greeting: _Greeting) -> bytes:
 
 
 def _database(target: Target) -> str:
-    # Nobody has no database: the server would answer for that, and not for itself.
-    return target.path.strip("/") if target.user else ""
+    return target.path.strip("/")
 
 
 def _word(text: str) -> bytes:
