@@ -113,17 +113,16 @@ def run(settings: Settings) -> None:
 
 def copy_directory(settings: Settings, progress: Progress) -> None:
     """Copy what is in a directory. Raises SidecarError, OSError."""
-    selection = Selection(settings.include, settings.exclude)
     found = _scan(settings)
     wanted = _mapped(found, settings)
     if not wanted:
         log.warning("nothing to copy", source=settings.source, reason="it is empty, or everything is left out")
-    done = not settings.verify and _is_done(settings, wanted, selection)
+    done = not settings.verify and _is_done(settings, wanted)
     progress.kept = sum(entry.kind == "file" for entry in wanted.values()) if done else 0
     if not done:
         with Publication(settings.dest, patience=settings.timeout or 3600.0) as publication:
             # Another process may have done it since.
-            done = _is_done(settings, wanted, selection)
+            done = _is_done(settings, wanted)
             if settings.verify or not done:
                 _publish(settings, publication, found, progress)
     publishing.tidy(settings.dest)
@@ -189,10 +188,11 @@ def _mapped(found: Tree, settings: Settings) -> Tree:
     return {path: mapped(entry) for path, entry in found.items()}
 
 
-def _is_done(settings: Settings, wanted: Tree, selection: Selection) -> bool:
-    if not publishing.complete(settings.dest, wanted):
+def _is_done(settings: Settings, wanted: Tree) -> bool:
+    changed = tree.changed(settings.source, wanted, follow=settings.links == "follow")
+    if not publishing.complete(settings.dest, wanted, changed):
         return False
-    return not settings.mirror or not unwanted(settings.dest, wanted, selection)
+    return not settings.mirror or not unwanted(settings.dest, wanted, Selection(settings.include, settings.exclude))
 
 
 def _copy_one(settings: Settings, progress: Progress) -> None:

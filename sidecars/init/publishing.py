@@ -50,13 +50,19 @@ def booted() -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def write_manifest(root: str, source: str, entries: Tree, digests: dict[str, str]) -> None:
-    """Write the manifest of a directory: what it holds, from where, in which boot."""
+def write_manifest(root: str, source: str, entries: Tree, digests: dict[str, str], made: float) -> None:
+    """Write the manifest of a directory: what it holds, from where, since when, in which boot."""
     listed = {
         path: {key: value for key, value in {**entry._asdict(), "sha256": digests.get(path, "")}.items() if value}
         for path, entry in entries.items()
     }
-    told = {"version": _VERSION, "by": f"pod-init {sidecars.__version__}", "source": source, "boot": boot()}
+    told = {
+        "version": _VERSION,
+        "by": f"pod-init {sidecars.__version__}",
+        "source": source,
+        "made": made,
+        "boot": boot(),
+    }
     path = os.path.join(root, MANIFEST)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -102,10 +108,17 @@ def entries_of(read: dict[str, Any]) -> Tree:
         return {}
 
 
-def complete(dest: str, wanted: Tree) -> bool:
-    """Whether the directory has a manifest of exactly these entries, and still holds them."""
+def complete(dest: str, wanted: Tree, changed: float = 0.0) -> bool:
+    """Whether the directory has a manifest of exactly these entries, and still holds them.
+
+    One that is older than `changed` is of entries that only look the same: the files of reproducible images all have
+    one time, and a new version's may have the size of the old.
+    """
     read = manifest(dest)
-    return read is not None and entries_of(read) == wanted and _holds(dest, wanted)
+    if read is None or entries_of(read) != wanted:
+        return False
+    made = read.get("made")
+    return isinstance(made, float) and made >= changed and _holds(dest, wanted)
 
 
 def holds(dest: str, source: str) -> bool:
@@ -159,6 +172,7 @@ class Publication:
         self._patience = patience
         self._lock = -1
         self._mode = -1
+        self._began = 0.0
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + self._patience
@@ -170,6 +184,7 @@ class Publication:
                 raise TimedOut(f"{self.dest} is being filled by another process for {self._patience:g} s; end one")
             time.sleep(0.05)
         unlock(self.staging)
+        self._began = time.time()
         return self
 
     def _take(self) -> bool:
@@ -209,7 +224,8 @@ class Publication:
             if self.new != os.path.isdir(self.dest):
                 return True
             if self.new:  # It was made by us, after who held the lock had renamed its own.
-                os.rmdir(self.staging)
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.staging)
         return False
 
     def __exit__(
@@ -246,13 +262,13 @@ class Publication:
         if mirror is not None:
             remove_unwanted(self.dest, wanted, mirror)
         finish_entries(self.dest, wanted)
-        write_manifest(self.staging, source, wanted, digests)
+        write_manifest(self.staging, source, wanted, digests, self._began)
         os.rename(os.path.join(self.staging, MANIFEST), os.path.join(self.dest, MANIFEST))
         remove(self.staging)
 
     def _rename(self, source: str, wanted: Tree, digests: dict[str, str], mode: int | None) -> None:
         finish_entries(self.staging, wanted)
-        write_manifest(self.staging, source, wanted, digests)
+        write_manifest(self.staging, source, wanted, digests, self._began)
         if mode is not None:
             finish(self.staging, mode | 0o700)
         try:

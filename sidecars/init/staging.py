@@ -91,16 +91,21 @@ class Copying:
         place = os.path.join(self._publication.dest, task.path)
         for before, there in ((placed, place), (staged, task.staged)):
             if task.wanted.same_content(before):
-                if self._verify or self._doubts(there):
+                if self._verify or self._doubts(there, task.source):
                     yield task._replace(there=there)
                 else:
                     self._progress.kept_one()
                 return
         yield task
 
-    def _doubts(self, path: str) -> bool:
-        """Whether a file is older than this boot: after a crash its size and time may be there without its content."""
-        return self._doubted or os.lstat(path).st_ctime < self._booted
+    def _doubts(self, path: str, source: str) -> bool:
+        """Whether a file is older than this boot or than the source: size and time may be the same by chance.
+
+        After a crash they may be there without the content; and all files of a reproducible image have one time.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return self._doubted or os.lstat(path).st_ctime < max(self._booted, os.stat(source).st_ctime)
+        return True
 
     def _check_space(self, tasks: list[Task]) -> None:
         staging = self._publication.staging
