@@ -11,6 +11,7 @@ from sidecars.core.log import log
 from sidecars.init import filecopy, publishing
 from sidecars.init.errand import Errand, Meter, Stamp, short, stamp
 from sidecars.init.part import Part, Version
+from sidecars.init.part import note as write_note
 from sidecars.init.sources import Changed, File
 from sidecars.init.tree import STAGING
 
@@ -90,7 +91,7 @@ def _is_right(errand: Errand, known: Stamp | None, dest: str, meter: Meter) -> b
     return _look(dest) is not None and filecopy.digest(dest, meter.look) == errand.wanted
 
 
-def _note(errand: Errand, dest: str, note: str, made: Stamp | None) -> None:
+def _note(errand: Errand, dest: str, beside: str, made: Stamp | None) -> None:
     """Write down what DEST is. What cannot be written down is fetched again by the next run."""
     status = os.stat(dest)
     if stat.S_IMODE(status.st_mode) != errand.mode:
@@ -98,10 +99,7 @@ def _note(errand: Errand, dest: str, note: str, made: Stamp | None) -> None:
     made = made or errand.stamp._replace(size=status.st_size, sha256=errand.wanted)
     made = made._replace(place=_look(dest) or (), boot=publishing.boot())
     with contextlib.suppress(OSError):
-        temporary = f"{note}.new"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(made.text())
-        os.replace(temporary, note)
+        write_note(beside, made.text())
 
 
 def say_unchanged(dest: str, meter: Meter) -> None:
@@ -113,7 +111,9 @@ def obtain(errand: Errand, source: File, part: Part, known: Stamp | None, meter:
     """Fetch into the part, going on with what is there; None when DEST is what the source holds."""
     if known is not None and errand.wanted and known.sha256 != errand.wanted:
         known = None
-    if part.resume(errand.stamp.key) and not (_is_whole(part) and source.look(part.version) is not None):
+    if part.resume(f"{errand.stamp.uri} {errand.stamp.query}") and not (
+        _is_whole(part) and source.look(part.version) is not None
+    ):
         log.info("going on", uri=source.shown, bytes=part.there, of=part.version.size)
     else:
         version = source.look(known.version if known else None)

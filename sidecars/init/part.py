@@ -7,6 +7,7 @@ be killed at any point; after a crash of the machine, which loses bytes, the par
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from sidecars.core.log import log
 from sidecars.init.publishing import boot
 
 _VERSION = 1
+_UNABLE = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # from flock, where there are no locks
 
 
 class Version(NamedTuple):
@@ -109,7 +111,7 @@ class Part:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._descriptor = os.open(self.path, flags, 0o600)
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._descriptor)
             # Who held it before has perhaps renamed or removed it.
             if os.path.samestat(os.fstat(self._descriptor), os.lstat(self.path)):
                 return True
@@ -207,11 +209,8 @@ class Part:
         pieces = [(piece.begin, piece.end, piece.done) for piece in self.pieces]
         told = {"version_of_this": _VERSION, "boot": boot(), "key": self._key}
         text = json.dumps({**told, "version": self.version._asdict(), "pieces": pieces})
-        temporary = f"{self._note}.new"
         with contextlib.suppress(OSError):  # A full disk has its own message, and a part that is not noted is no harm.
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(temporary, self._note)
+            note(self._note, text)
 
     def finish(self) -> int:
         """Check that all is there, and give the size. Raises SidecarError."""
@@ -244,6 +243,26 @@ class Part:
         self._end()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
+
+
+def note(path: str, text: str) -> None:
+    """Write a small file beside another, whole or not at all; not synced. Raises OSError."""
+    temporary = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # In a volume that others write to it may be a link.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file; BlockingIOError when another process has it. A file system without locks has none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
 
 
 def _follow(pieces: list[Piece], size: int) -> bool:

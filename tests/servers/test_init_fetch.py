@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -9,8 +10,11 @@ import os
 import random
 import resource
 import signal
+import socket
+import socketserver
 import stat
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -414,6 +418,50 @@ def test_a_redirect_away_from_tls_is_not_followed(
     secure.answer = lambda _: Reply(302, headers={"Location": f"{server.url}/m/model.bin"})
     assert "without TLS" in fetch(f"{secure.url}/m/model.bin", dest, "--ca", ca).failed(1)
     assert server.requests == []
+
+
+def test_a_proxy_is_asked_for_a_tunnel_to_a_server_with_tls(
+    fetch: Start, secure: FileServer, dest: Path, tmp_path: Path, authority: trustme.CA
+) -> None:
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    with tunnel() as (proxy, asked):
+        environ = {**QUICK, "https_proxy": proxy, "no_proxy": ""}
+        fetch(f"{secure.url}/m/model.bin", dest, "--ca", ca, "--jobs", "1", environ=environ).succeeded()
+    assert dest.read_bytes() == DATA
+    assert [each.rpartition(" ")[0] for each in asked] == [f"CONNECT 127.0.0.1:{secure.port}"]
+
+
+@contextlib.contextmanager
+def tunnel() -> Iterator[tuple[str, list[str]]]:
+    """A proxy that makes tunnels; where it is, and the first lines of what it was asked."""
+    asked: list[str] = []
+
+    class Tunnel(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline().decode().strip())
+            while self.rfile.readline().strip():
+                pass
+            host, _, port = asked[-1].split()[1].rpartition(":")
+            with socket.create_connection((host, int(port)), 20) as there:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=pump, args=(there, self.connection))
+                back.start()
+                pump(self.connection, there)
+                back.join()
+
+    def pump(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        server.shutdown()
+        thread.join()
 
 
 def test_a_proxy_is_asked_in_the_place_of_the_server(fetch: Start, server: FileServer, dest: Path) -> None:

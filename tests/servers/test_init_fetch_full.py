@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.servers.git_server import Executable, GitServer, Repository, Symlink
+from tests.servers.ssh_server import NO_SSHD, SSHD, SshServer
 from tests.servers.test_init_fetch import DATA, QUICK, Fetch, digest, names, packed, secret, tree
 from tests.servers.test_init_fetch import fetch as fetch
+from tests.unit.core.running import free_port
 
 if TYPE_CHECKING:
     from tests.servers.s3 import S3
@@ -143,6 +146,10 @@ def app(git: GitServer) -> Repository:
     return made
 
 
+def user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
 def uri(git: GitServer, query: str = "") -> str:
     return f"git+{git.address('app.git')}{query}"
 
@@ -233,6 +240,22 @@ def test_what_a_repository_has_not_is_said(
 ) -> None:
     assert words in fetch(uri(git, query), tmp_path / "app", "--ca", git.ca_file).failed(1)
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.skipif(SSHD is None and os.environ.get("CI") != "true", reason=NO_SSHD)
+def test_a_revision_comes_over_ssh_with_a_key_that_a_group_can_read(
+    fetch: Start, git: GitServer, app: Repository, tmp_path: Path
+) -> None:
+    with SshServer(tmp_path / "ssh", free_port()) as server:
+        os.chmod(server.key, 0o640)
+        where = f"git+ssh://{user()}@127.0.0.1:{server.port}{app.path}?ref=main"
+        flags = ("--ssh-key", server.key, "--ssh-known-hosts", server.known_hosts)
+        fetch(where, tmp_path / "app", *flags).succeeded()
+        assert tree(tmp_path / "app")["conf/a.yaml"] == b"a: 1"
+        nobody = tmp_path / "nobody"
+        nobody.write_text("")
+        refused = fetch(where, tmp_path / "b", "--ssh-key", server.key, "--ssh-known-hosts", nobody)
+        assert "Host key verification failed" in refused.failed(1)
 
 
 WRONG = [

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from sidecars import __version__
 from sidecars.core.errors import SidecarError, WrongSettings
+from sidecars.core.log import log
 from sidecars.init.part import Part, Piece, Version, too_large
 from sidecars.init.sources import Again, Bounds, Changed, Patience
 from sidecars.init.transfer import Transfer, persist
@@ -354,6 +355,8 @@ class HttpFile:
 
     def _version(self, response: HTTPResponse) -> Version:
         headers = response.headers
+        if headers.get("Content-Encoding", "identity").lower() != "identity":
+            log.warning("kept as the server has encoded it", encoding=_plain(headers["Content-Encoding"]))
         etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
         strong = etag if etag.startswith('"') else ""
         if response.status != 206:
