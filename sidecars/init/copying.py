@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from sidecars.core.errors import SidecarError, Transient, WrongSettings
 from sidecars.core.log import log
 from sidecars.core.settings import Help, Seconds
-from sidecars.init import publishing, tree
+from sidecars.init import manifest, publishing, tree
 from sidecars.init.advice import said
 from sidecars.init.filecopy import copy_file, same
 from sidecars.init.placing import unwanted
@@ -190,7 +190,7 @@ def _mapped(found: Tree, settings: Settings) -> Tree:
 
 def _is_done(settings: Settings, wanted: Tree) -> bool:
     changed = tree.changed(settings.source, wanted, follow=settings.links == "follow")
-    if not publishing.complete(settings.dest, wanted, changed):
+    if not manifest.complete(settings.dest, wanted, changed):
         return False
     return not settings.mirror or not unwanted(settings.dest, wanted, Selection(settings.include, settings.exclude))
 

@@ -16,123 +16,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import sidecars
 from sidecars.core.errors import SidecarError, TimedOut
 from sidecars.core.log import log
+from sidecars.init import manifest
+from sidecars.init.manifest import boot as boot
+from sidecars.init.manifest import holds as holds
 from sidecars.init.placing import finish, finish_entries, let_in, move, remove, remove_unwanted, replace_by, unlock
 from sidecars.init.tree import MANIFEST as MANIFEST
 from sidecars.init.tree import STAGING as STAGING
-from sidecars.init.tree import Entry, Selection, Tree, look, there
+from sidecars.init.tree import Selection, Tree, look
 
-_VERSION = 1
-_BOOT = "/proc/sys/kernel/random/boot_id"
 _UNABLE = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # from flock, where the file system has no locks
-
-
-def boot() -> str:
-    """Say which boot of the machine this is; empty where it cannot be known."""
-    try:
-        with open(_BOOT, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def booted() -> float:
-    """Give the time at which the machine was booted, in seconds of the clock that stamps files."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def write_manifest(root: str, source: str, entries: Tree, digests: dict[str, str], made: float) -> None:
-    """Write the manifest of a directory: what it holds, from where, since when, in which boot."""
-    listed = {
-        path: {key: value for key, value in {**entry._asdict(), "sha256": digests.get(path, "")}.items() if value}
-        for path, entry in entries.items()
-    }
-    told = {
-        "version": _VERSION,
-        "by": f"pod-init {sidecars.__version__}",
-        "source": source,
-        "made": made,
-        "boot": boot(),
-    }
-    path = os.path.join(root, MANIFEST)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
-    with open(descriptor, "w", encoding="ascii") as file:
-        os.fchmod(descriptor, 0o664)  # The umask has taken bits away; fsGroup is who shares the volume.
-        # A name that is not UTF-8 has lone surrogates, which JSON's escapes can hold.
-        file.write(json.dumps({**told, "entries": listed}, separators=(",", ":")))
-
-
-def read_manifest(root: str) -> dict[str, Any] | None:
-    """Read the manifest of a directory, whether it can be believed or not; None if there is none."""
-    try:
-        with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
-            read = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(read, dict) or read.get("version") != _VERSION or not isinstance(read.get("entries"), dict):
-        return None
-    return read
-
-
-def manifest(root: str) -> dict[str, Any] | None:
-    """Read the manifest of a directory; None if there is none that can be believed."""
-    read = read_manifest(root)
-    return read if read and read.get("boot") and read["boot"] == boot() else None
-
-
-def doubted(root: str) -> bool:
-    """Whether the directory was completed in another boot, so that its files may not hold what their size suggests."""
-    read = read_manifest(root)
-    return read is not None and read.get("boot") != boot()
-
-
-def entries_of(read: dict[str, Any]) -> Tree:
-    """Give the entries of a manifest; empty when they cannot be understood."""
-    try:
-        return {
-            str(path): Entry(**{key: value for key, value in entry.items() if key != "sha256"})
-            for path, entry in read["entries"].items()
-        }
-    except (TypeError, AttributeError):
-        return {}
-
-
-def complete(dest: str, wanted: Tree, changed: float = 0.0) -> bool:
-    """Whether the directory has a manifest of exactly these entries, and still holds them.
-
-    One that is older than `changed` is of entries that only look the same: the files of reproducible images all have
-    one time, and a new version's may have the size of the old.
-    """
-    read = manifest(dest)
-    if read is None or entries_of(read) != wanted:
-        return False
-    made = read.get("made")
-    return isinstance(made, float) and made >= changed and _holds(dest, wanted)
-
-
-def holds(dest: str, source: str) -> bool:
-    """Whether the directory was completed from this source, and still holds what it got."""
-    read = manifest(dest)
-    if read is None or read.get("source") != source:
-        return False
-    wanted = entries_of(read)
-    return len(wanted) == len(read["entries"]) and _holds(dest, wanted)
-
-
-def _holds(dest: str, wanted: Tree) -> bool:
-    found = there(dest, wanted)
-    return all(entry.same_content(found.get(path)) for path, entry in wanted.items())
 
 
 def _beside(dest: str) -> str:
@@ -262,13 +162,13 @@ class Publication:
         if mirror is not None:
             remove_unwanted(self.dest, wanted, mirror)
         finish_entries(self.dest, wanted)
-        write_manifest(self.staging, source, wanted, digests, self._began)
+        manifest.write(self.staging, source, wanted, digests, self._began)
         os.rename(os.path.join(self.staging, MANIFEST), os.path.join(self.dest, MANIFEST))
         remove(self.staging)
 
     def _rename(self, source: str, wanted: Tree, digests: dict[str, str], mode: int | None) -> None:
         finish_entries(self.staging, wanted)
-        write_manifest(self.staging, source, wanted, digests, self._began)
+        manifest.write(self.staging, source, wanted, digests, self._began)
         if mode is not None:
             finish(self.staging, mode | 0o700)
         try:

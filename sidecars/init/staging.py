@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from sidecars.core.errors import SidecarError, Transient
-from sidecars.init import placing, publishing, tree
+from sidecars.init import manifest, placing, tree
 from sidecars.init.filecopy import copy_file, same
 from sidecars.init.progress import Progress
 from sidecars.init.publishing import Publication
@@ -45,8 +45,8 @@ class Copying:
         self._source, self._publication, self._progress = source, publication, progress
         self._jobs = jobs or processors() + 1
         self._verify = verify
-        self._doubted = publishing.doubted(publication.dest)
-        self._booted = publishing.booted()
+        self._doubted = manifest.doubted(publication.dest)
+        self._booted = manifest.booted()
         self.digests: dict[str, str] = {}
 
     def run(self, found: Tree, wanted: Tree) -> None:

@@ -24,19 +24,19 @@ from pathlib import Path
 from typing import Any, Self
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-from sidecars.init import publishing
+from sidecars.init import manifest
 from sidecars.init.tree import STAGING, Tree, scan
 from tests.servers.initializing import AS_OTHER, change, content, tree
 
 CRASHING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "init_crashing.py")
 USER = 12345
-LATE = ("remove Publication.commit", "rename move", "chmod _chmod", "write write_manifest", "rename Publication.commit",
+LATE = ("remove Publication.commit", "rename move", "chmod _chmod", "write write", "rename Publication.commit",
         "rename Publication._rename", "rmtree remove")  # fmt: skip
 # "EVENT FUNCTION": what is about to be done, and where: see init_crashing.py.
 POINTS = (
     "mkdir Publication._take", "mkdir Copying._tasks", "mkdir _created", "write _created", "remove copy_file",
     "chmod copy_file", "utime copy_file", "symlink _link", "remove _link", "remove Publication.commit", "remove remove",
-    "rmtree remove", "rmdir remove", "rename move", "chmod _chmod", "write write_manifest", "chmod write_manifest",
+    "rmtree remove", "rmdir remove", "rename move", "chmod _chmod", "write write", "chmod write",
     "rename Publication.commit", "rename Publication._rename", "mkdir Publication._place_staging",
 )  # fmt: skip
 
@@ -183,7 +183,7 @@ class Torment:
         self.look(f"after {asked}")
         # With --verify who comes second does it all again.
         beside = asked["beside"] and "--verify" not in self.trial.words
-        if beside and not publishing.complete(str(self.dest), self.versions[-1][0]):
+        if beside and not manifest.complete(str(self.dest), self.versions[-1][0]):
             self.trial.wrong.append(f"the one beside has not completed it, after {asked}")
 
     def run(self, **asked: Any) -> dict[str, Any]:
@@ -192,11 +192,11 @@ class Torment:
 
     def look(self, when: str) -> None:
         """A manifest that is believed tells the truth: it is of one version of the source, and all of that is there."""
-        read = publishing.manifest(str(self.dest))
+        read = manifest.believed(str(self.dest))
         if read is None:
             return
         self.trial.believed += 1
-        entries = publishing.entries_of(read)
+        entries = manifest.entries_of(read)
         version = next((whole for known, whole in self.versions if known == entries), None)
         if version is None:
             self.trial.wrong.append(f"{when}: a manifest of no version of the source")

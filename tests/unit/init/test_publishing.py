@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecars.core.errors import SidecarError, TimedOut
-from sidecars.init import placing, publishing
+from sidecars.init import manifest, placing, publishing
 from sidecars.init.publishing import Publication
 from sidecars.init.tree import ALL, MANIFEST, STAGING, Entry, Selection, Tree, scan
 from tests.servers.process import as_root
@@ -41,8 +41,8 @@ def test_what_is_published_is_complete_and_leaves_nothing_beside(tmp_path: Path,
     if there:
         dest.mkdir()
     wanted = publish(dest)
-    assert publishing.complete(str(dest), wanted)
-    assert publishing.holds(str(dest), "somewhere") and not publishing.holds(str(dest), "elsewhere")
+    assert manifest.complete(str(dest), wanted)
+    assert manifest.holds(str(dest), "somewhere") and not manifest.holds(str(dest), "elsewhere")
     assert names(dest) == [MANIFEST, "sub", "sub/file", "top"]
     assert os.listdir(tmp_path) == ["dest"]
 
@@ -57,9 +57,9 @@ def test_a_complete_directory_holds_what_it_got(tmp_path: Path) -> None:
     ):
         publish(dest)
         wanted = scan(str(dest))
-        assert publishing.complete(str(dest), wanted)
+        assert manifest.complete(str(dest), wanted)
         spoil()
-        assert not publishing.complete(str(dest), wanted) and not publishing.holds(str(dest), "somewhere")
+        assert not manifest.complete(str(dest), wanted) and not manifest.holds(str(dest), "somewhere")
 
 
 LIES: list[bytes] = [
@@ -71,25 +71,25 @@ LIES: list[bytes] = [
 
 @pytest.mark.parametrize("text", LIES)
 def test_a_manifest_of_another_boot_or_none_at_all_is_not_believed(tmp_path: Path, text: bytes) -> None:
-    assert publishing.boot()
-    (tmp_path / MANIFEST).write_bytes(text.replace(b"BOOT", publishing.boot().encode()))
-    assert publishing.manifest(str(tmp_path)) is None
-    assert not publishing.complete(str(tmp_path), {})
+    assert manifest.boot()
+    (tmp_path / MANIFEST).write_bytes(text.replace(b"BOOT", manifest.boot().encode()))
+    assert manifest.believed(str(tmp_path)) is None
+    assert not manifest.complete(str(tmp_path), {})
 
 
 def test_entries_that_cannot_be_understood_are_no_empty_directory(tmp_path: Path) -> None:
-    told = {"version": 1, "boot": publishing.boot(), "source": "s", "entries": {"a": {"kind": "file", "new": 1}}}
+    told = {"version": 1, "boot": manifest.boot(), "source": "s", "entries": {"a": {"kind": "file", "new": 1}}}
     (tmp_path / MANIFEST).write_text(json.dumps(told))
-    assert publishing.manifest(str(tmp_path))
-    assert not publishing.holds(str(tmp_path), "s")
+    assert manifest.believed(str(tmp_path))
+    assert not manifest.holds(str(tmp_path), "s")
 
 
 def test_what_another_boot_has_completed_is_doubted(tmp_path: Path) -> None:
     publish(tmp_path / "dest")
-    assert not publishing.doubted(str(tmp_path / "dest"))
+    assert not manifest.doubted(str(tmp_path / "dest"))
     told = json.loads((tmp_path / "dest" / MANIFEST).read_text())
     (tmp_path / "dest" / MANIFEST).write_text(json.dumps({**told, "boot": "another"}))
-    assert publishing.doubted(str(tmp_path / "dest"))
+    assert manifest.doubted(str(tmp_path / "dest"))
 
 
 def test_a_symlink_is_filled_where_it_leads_also_when_nothing_is_there(tmp_path: Path) -> None:
@@ -210,5 +210,5 @@ subprocess.run(["umount", dest / "top", dest / "sub", dest / "mine", dest / "x" 
 
 def test_the_machine_was_booted_before_now_and_after_its_files_were_made(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
-    assert 0 < publishing.booted() < (tmp_path / "x").stat().st_ctime
+    assert 0 < manifest.booted() < (tmp_path / "x").stat().st_ctime
     assert ALL.takes("x")
