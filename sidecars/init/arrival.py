@@ -8,7 +8,7 @@ import stat
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
-from sidecars.init import filecopy, publishing
+from sidecars.init import filecopy, manifest
 from sidecars.init.errand import Errand, Meter, Stamp, short, stamp
 from sidecars.init.part import Part, Version
 from sidecars.init.part import note as write_note
@@ -68,7 +68,7 @@ def _known(errand: Errand, dest: str, note: str) -> Stamp | None:
             known = stamp(file.read())
     except (OSError, ValueError):
         return None
-    boot = publishing.boot()
+    boot = manifest.boot()
     if known is None or known.key != errand.stamp.key or known.place != _look(dest) or not boot or known.boot != boot:
         return None
     return known
@@ -97,7 +97,7 @@ def _note(errand: Errand, dest: str, beside: str, made: Stamp | None) -> None:
     if stat.S_IMODE(status.st_mode) != errand.mode:
         os.chmod(dest, errand.mode)
     made = made or errand.stamp._replace(size=status.st_size, sha256=errand.wanted)
-    made = made._replace(place=_look(dest) or (), boot=publishing.boot())
+    made = made._replace(place=_look(dest) or (), boot=manifest.boot())
     with contextlib.suppress(OSError):
         write_note(beside, made.text())
 

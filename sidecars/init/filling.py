@@ -7,7 +7,7 @@ import os
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
-from sidecars.init import archives, formats, placing, publishing, tree
+from sidecars.init import archives, formats, manifest, placing, publishing, tree
 from sidecars.init.archives import Budget
 from sidecars.init.arrival import ATTEMPTS, checked, obtain, say_unchanged
 from sidecars.init.errand import Errand, Meter, Stamp, stamp
@@ -22,7 +22,7 @@ _PART = "part"
 
 def fetch_archive(errand: Errand, source: File, meter: Meter) -> None:
     """Fetch an archive, and unpack it into the directory DEST. Raises SidecarError, OSError."""
-    before = publishing.read_manifest(os.path.realpath(errand.dest))
+    before = manifest.read(os.path.realpath(errand.dest))
     known = _unpacked(errand, before)
     if known is not None and errand.wanted and known.sha256 == errand.wanted:
         say_unchanged(errand.dest, meter)
@@ -58,7 +58,7 @@ def _unpacked(errand: Errand, before: dict[str, object] | None) -> Stamp | None:
     known = stamp(before["source"]) if before else None
     if before is None or known is None or known.key != errand.stamp.key:
         return None
-    return known if publishing.holds(errand.dest, str(before["source"])) else None
+    return known if manifest.holds(errand.dest, str(before["source"])) else None
 
 
 Done = tuple[Stamp, Tree] | None
@@ -114,7 +114,7 @@ def _unpack(errand: Errand, source: File, path: str, staging: str, meter: Meter)
 
 def fetch_directory(errand: Errand, source: Directory, meter: Meter) -> None:
     """Fetch a tree of files into the directory DEST. Raises SidecarError, OSError."""
-    before = publishing.read_manifest(os.path.realpath(errand.dest))
+    before = manifest.read(os.path.realpath(errand.dest))
     known = _unpacked(errand, before)
     version = source.look(errand.rules)
     if known is not None and known.etag == version:
@@ -144,7 +144,7 @@ def fetch_directory(errand: Errand, source: Directory, meter: Meter) -> None:
 
 def _remove_gone(dest: str, before: dict[str, object] | None, wanted: Tree) -> None:
     """Remove what an earlier version has put into DEST, if it is still what it was, and is not in this one."""
-    old: dict[str, Entry] = publishing.entries_of(before) if before else {}
+    old: dict[str, Entry] = manifest.entries_of(before) if before else {}
     for path, entry in reversed(old.items()):
         whole = os.path.join(dest, path)
         if path in wanted or not _is_real(dest, path):

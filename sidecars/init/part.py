@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from sidecars.core.errors import SidecarError
 from sidecars.core.log import log
-from sidecars.init.publishing import boot
+from sidecars.init.manifest import boot
 
 _VERSION = 1
 _UNABLE = (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # from flock, where there are no locks
@@ -199,7 +199,7 @@ class Part:
         return sum(piece.done for piece in self.pieces)
 
     def save(self) -> None:
-        """Note what is there, for a run after this one. It is not synced: see publishing.boot()."""
+        """Note what is there, for a run after this one. It is not synced: see this module's beginning."""
         with self._noting:
             if self.version.resumable and not self._ended:
                 self._save()

@@ -281,14 +281,7 @@ class Prefix:
                 os.makedirs(os.path.join(staging, os.path.dirname(path)), exist_ok=True)
                 missing.append((targets[path], entry))
         self._fetch(staging, missing)
-        self._set_modes(dest, wanted, placed)
         return wanted
-
-    def _set_modes(self, dest: str | None, wanted: Tree, placed: Tree) -> None:
-        for path, entry in wanted.items():
-            there = placed.get(path)
-            if dest and entry.kind == "file" and entry.same_content(there) and there and there.mode != entry.mode:
-                os.chmod(os.path.join(dest, path), entry.mode)
 
     def _plan(self, rules: Rules) -> tuple[Tree, dict[str, Target]]:
         """Give what is wanted, parents first, and where each file comes from."""
