@@ -144,8 +144,8 @@ create database shop;
 
 
 @contextlib.contextmanager
-def postgres(certificate: Certificate) -> Iterator[int]:
-    """PostgreSQL with TLS, a database shop, and roles for each way to log in."""
+def postgres(certificate: Certificate) -> Iterator[tuple[int, Path]]:
+    """PostgreSQL with TLS, a database shop, and roles for each way to log in; and its log."""
     server, initdb = program("postgres"), program("initdb")
     with folder("postgres") as here:
         here.run(initdb, "-D", "data", "-N", "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8")
@@ -155,8 +155,8 @@ def postgres(certificate: Certificate) -> Iterator[int]:
         port = free_port()
         options = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "ssl=on", f"ssl_cert_file={cert}")
         words = [word for option in (*options, f"ssl_key_file={key}") for word in ("-c", option)]
-        with here.running(server, "-D", "data", "-F", "-p", str(port), *words, ready="ready to accept"):
-            yield port
+        with here.running(server, "-D", "data", "-F", "-p", str(port), *words, ready="ready to accept") as log:
+            yield port, log
 
 
 @contextlib.contextmanager

@@ -119,9 +119,21 @@ def test_redis_by_tls(small: Small, certificate: Certificate) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgresql(certificate: Certificate) -> Iterator[int]:
-    with postgres(certificate) as port:
-        yield port
+def postgresql(certificate: Certificate) -> Iterator[tuple[int, Path]]:
+    with postgres(certificate) as found:
+        yield found
+
+
+def test_postgres_has_nothing_to_log_of_a_look(postgresql: tuple[int, Path]) -> None:
+    port, log = postgresql
+    before = log.read_text()
+    for user in ("app", "old", "bare"):
+        is_(look(f"postgres://{user}@127.0.0.1:{port}/shop"), "ok", "wants a login")
+        is_(look(f"postgres://{user}:{PASSWORD}@127.0.0.1:{port}/shop"), "ok", "takes queries")
+    # What it says of these it has said before it says anything of who comes next.
+    is_(look(f"postgres://app:wrong@127.0.0.1:{port}/shop"), "auth", "")
+    first = log.read_text().removeprefix(before).splitlines()[0]
+    assert 'password authentication failed for user "app"' in first
 
 
 @pytest.mark.parametrize(
@@ -145,8 +157,8 @@ def postgresql(certificate: Certificate) -> Iterator[int]:
         ("postgres://localhost:{port}?tls=require", "tls", "is not trusted"),
     ],
 )
-def test_postgres(postgresql: int, certificate: Certificate, target: str, state: str, words: str) -> None:
-    is_(look(target.format(port=postgresql, password=PASSWORD, ca=certificate.ca)), state, words)
+def test_postgres(postgresql: tuple[int, Path], certificate: Certificate, target: str, state: str, words: str) -> None:
+    is_(look(target.format(port=postgresql[0], password=PASSWORD, ca=certificate.ca)), state, words)
 
 
 def test_postgres_that_starts_is_not_ready() -> None:
@@ -154,9 +166,9 @@ def test_postgres_that_starts_is_not_ready() -> None:
         is_(look(f"postgres://127.0.0.1:{port}"), "not-ready", "is not ready yet: 'the database system is ")
 
 
-def test_the_command_waits_for_postgres(postgresql: int, wait: Start, tmp_path: Path) -> None:  # noqa: F811
+def test_the_command_waits_for_postgres(postgresql: tuple[int, Path], wait: Start, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
-    target = f"postgres://127.0.0.1:{postgresql}/none?user=app&password_file={tmp_path}/password"
+    target = f"postgres://127.0.0.1:{postgresql[0]}/none?user=app&password_file={tmp_path}/password"
     reason = wait(target, "--timeout", "300ms").failed(124)
     assert "has no database 'none', " in reason
     assert PASSWORD not in reason

@@ -27,7 +27,8 @@ _LONG_PASSWORD, _LONG_FLAG, _WITH_DB, _PROTOCOL_41, _SSL = 0x1, 0x4, 0x8, 0x200,
 _TRANSACTIONS, _SECURE_CONNECTION, _PLUGIN_AUTH = 0x2000, 0x8000, 0x80000
 _FLAGS = _LONG_PASSWORD | _LONG_FLAG | _PROTOCOL_41 | _TRANSACTIONS | _SECURE_CONNECTION | _PLUGIN_AUTH
 _UTF8MB4 = 45
-_NATIVE, _SHA2, _CLEAR = b"mysql_native_password", b"caching_sha2_password", b"mysql_clear_password"
+_NATIVE, _SHA2 = b"mysql_native_password", b"caching_sha2_password"
+_WHOLE = (b"mysql_clear_password", b"sha256_password")  # the password as it is, by TLS only
 _QUIT = b"\x01\0\0\0\x01"
 # Source: mysqld_error.h. What is not here is only a number and its text.
 _ERRORS: dict[int, tuple[State, str]] = {
@@ -187,7 +188,7 @@ def _switch(target: Target, streams: Streams, greeting: _Greeting, packet: bytes
     if plugin in (_NATIVE, _SHA2):
         greeting.plugin, greeting.nonce = plugin, data[:20]
         _send(streams, greeting, _proof(target, plugin, greeting.nonce))
-    elif plugin == _CLEAR and greeting.secure:
+    elif plugin in _WHOLE and greeting.secure:
         _send(streams, greeting, _password(target) + b"\0")
     elif target.password is None:
         # It is complete for the server only with an answer, which it refuses.

@@ -53,8 +53,8 @@ async def check(target: Target, patience: float) -> Result:
             kind, body = await _message(streams)
             result = await _step(target, streams, login, kind, body)
             if result:
-                # The server's log is not to say that a client broke off.
-                streams.writer.write(_framed(b"X", b""))
+                # It logs who breaks off after the login, and who says goodbye in the place of a password.
+                streams.writer.write(_framed(b"X", b"") if login.done else b"")
                 return result
         return Result("not-ready", "says more than any login needs; is it PostgreSQL?")
 
