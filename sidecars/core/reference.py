@@ -165,7 +165,8 @@ def pages(kinds: Mapping[str, type[msgspec.Struct]], prog: str, prefix: str) -> 
     texts = [{(one.flag, one.help.text) for one in settings} for settings in every.values()]
     shared = set.intersection(*texts)
     links = ", ".join(f"[{name}](#{name})" for name in kinds)
-    lines = [f"# {prog}: settings", "", f"Of {links}; what all of them have is at the end.", "", HOW.replace("[", "`[`"), "", KEYS, ""]
+    about = f"Of {links}; what all of them have is at the end."
+    lines = [f"# {prog}: settings", "", about, "", HOW.replace("[", "`[`"), "", KEYS, ""]
     for name, settings in every.items():
         own = [one for one in settings if (one.flag, one.help.text) not in shared]
         lines += [f"## {name}", "", *paragraphs(kinds[name]), *tables(own, "###")]
