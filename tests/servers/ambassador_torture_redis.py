@@ -17,7 +17,7 @@ _PIECE = 65536
 # What a client may be told that cannot be served; anything else is an answer to somebody else's question.
 _ERRORS = re.compile(
     rb"ERR Connection (refused|timed out|reset by peer)$|ERR Host is down$|ERR not the Redis protocol|"
-    rb"EXECABORT |UNBLOCKED |LOADING |ERR .*(Broken pipe|protocol)"
+    rb"EXECABORT |CROSSSLOT .*transaction|UNBLOCKED |LOADING |ERR .*(Broken pipe|protocol)"
 )
 AFTER = 4.0  # seconds after trouble in which its traces may be met: a shard that is left out, and its probe
 

@@ -23,7 +23,11 @@ def encoded(*words: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def ambassador() -> Iterator[Ambassador]:
-    with RedisServer() as one, RedisServer() as other, running(f":0=redis://{one.path},{other.path}") as ambassador:
+    with (
+        RedisServer() as one,
+        RedisServer() as other,
+        running(f":0=redis://{one.path},{other.path}?timeout=10s") as ambassador,
+    ):
         yield ambassador
 
 
@@ -76,6 +80,21 @@ def test_a_command_for_very_many_keys_is_refused_before_it_has_come(ambassador, 
     assert b"131072 words" in client.recv(200)
     assert served(ambassador)
     assert ambassador.memory - before < 80
+
+
+def test_halves_of_large_commands_are_bounded_for_all_clients_together(ambassador):
+    before, refused = ambassador.memory, 0
+    half = b"*3\r\n$4\r\nMGET\r\n$1\r\nk\r\n$60000000\r\n" + bytes(30 * MIB)
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            client = stack.enter_context(ambassador.connect())
+            try:
+                client.sendall(half)
+            except ConnectionError:
+                refused += 1
+        assert refused >= 3
+        assert served(ambassador)
+        assert ambassador.memory - before < 120
 
 
 def few_descriptors() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _FULL = 1024 * 1024  # bytes that wait to be written: no more is read of the clients that sent them
 _EARLY = 16  # runs of commands that are sent before a round ends
 _MOST = 16384  # commands, or runs of them, that wait for their replies
+_GLANCE = 0.1  # seconds, in which who reads has taken something
 _STEP = 64 * 1024  # bytes of a reply between two looks are enough not to be late
 _WORDS = {"refused": b"Connection refused", "timeout": b"Connection timed out", "unreachable": b"Host is down"}
 _RESET = b"Connection reset by peer"
@@ -28,12 +29,13 @@ _FAILING = (b"-OOM ", b"-BUSY ", b"-LOADING ")
 class Lane(Link):
     """A connection that many clients share: replies come in the order of the commands.
 
-    full  so much waits that clients should send no more; they are told by resume() when that is over
+    full       so much waits that clients should send no more; they are told by resume() when that is over
+    impatient  until when nobody who takes nothing is waited for: others have waited for such a one already
     """
 
     __slots__ = (
-        "_ignored", "_missing", "_skip", "_step", "_tail", "full", "heard", "paused_since", "queue", "retired",
-        "stalled",
+        "_ignored", "_missing", "_skip", "_step", "_tail", "full", "heard", "impatient", "paused_since", "queue",
+        "retired", "stalled",
     )  # fmt: skip
 
     def __init__(self, shard: Shard, protocol: int) -> None:
@@ -44,7 +46,7 @@ class Lane(Link):
         self.retired = False
         self.heard = 0.0  # when replies were seen to go on
         self._step = (0, 0, 0, 0)
-        self.paused_since = 0.0
+        self.paused_since = self.impatient = 0.0
         self._forget()
 
     def _forget(self) -> None:
@@ -274,9 +276,23 @@ class Lane(Link):
     def _pause_for(self, session: Session) -> None:
         """Read no more until a client that does not read has taken what it has."""
         if not self.paused:
-            self.paused_since = self.sharding.clock.now
+            self.paused_since = now = self.sharding.clock.now
             self.pause()
+            if now < self.impatient:
+                before = session.sent_bytes
+                self.sharding.loop.later(_GLANCE, lambda: self._glance(session, before))
         session.pausing.add(self)
+
+    def resume(self) -> None:
+        """Read again; the time in which nothing was read is not the shard's."""
+        if self.paused:
+            self.heard = self.sharding.clock.now
+        super().resume()
+
+    def _glance(self, session: Session, before: int) -> None:
+        """Wait no longer for one who has taken nothing."""
+        if self in session.pausing and session.sent_bytes == before:
+            self.sharding.stalled(self)
 
     def _ended(self) -> None:
         if self.queue:

@@ -92,6 +92,11 @@ class Session(Outbox):
 
     # For whom the session is handed to, and others beside it.
 
+    @property
+    def kept(self) -> int:
+        """How many bytes there are of a command that is not whole, or has to wait."""
+        return len(self._kept or b"")
+
     def shard_of(self, key: bytes) -> Shard:
         """Say which shard a key is on; it may be left out, see Shard.refusing."""
         return self.sharding.shards[self.sharding.place_of(key)]
@@ -292,6 +297,8 @@ class Session(Outbox):
         if command is None or not by_first_key(command):
             if scan.least > _MOST_WHOLE or len(scan.spans) > _MOST_WORDS:
                 self._refuse("a command of more than 64 MiB, or 131072 words, that has several keys")
+            elif self.sharding.kept > _MOST_WHOLE:
+                self._refuse("more than 64 MiB of commands that are not whole, of all clients together")
             return
         if len(words[1]) > commands.LONGEST_KEY:
             self._refuse(commands.TOO_LONG)

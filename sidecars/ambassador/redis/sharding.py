@@ -30,6 +30,7 @@ _MOST_NAMES = 4096  # ways to write the names of commands
 _BUDGET = 64 * 1024 * 1024  # bytes of replies that clients do not take, of all clients
 _MOST_HELD = 16 * 1024 * 1024  # of one
 _STALL = 1.0  # seconds a client that does not read may keep others waiting
+_IMPATIENT = 5.0  # seconds after one was closed for it, in which the next has less time
 _FOREVER = 1e9
 _HOST_IS_DOWN = b"-ERR Host is down\r\n"
 
@@ -258,6 +259,11 @@ class Sharding:
         return self._tallies.values()
 
     @property
+    def kept(self) -> int:
+        """How many bytes there are of commands that are not whole, of all clients."""
+        return sum(session.kept for session in self.sessions.values())
+
+    @property
     def allowance(self) -> int:
         """How many bytes of replies one client may leave lying."""
         return max(LEAST_HELD, min(_MOST_HELD, (_BUDGET - self.unsent) // 2))
@@ -319,6 +325,8 @@ class Sharding:
         """Close the clients for which a connection is paused, if others wait behind them."""
         for session in [each for each in self.sessions.values() if lane in each.pausing]:
             if any(slot.session is not session for slot in lane.queue):
+                # Were each of many waited for, the others would wait for all of them, one after the other.
+                lane.impatient = self.clock.now + _IMPATIENT
                 session.close("timeout")
 
     def left(self, session: Session, reason: Reason) -> None:
