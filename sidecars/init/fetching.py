@@ -48,7 +48,7 @@ class Settings(Common, frozen=True, kw_only=True):
         str | None,
         Help("Where a list of digests is, such as a SHA256SUMS, that names the file.", CHECKS, "URL", none=""),
     ] = None
-    max_size: Annotated[Bytes | None, Help("Bytes of the file at most.", CHECKS)] = None
+    max_size: Annotated[Bytes | None, Help("Bytes of the file, or of all of a prefix, at most.", CHECKS)] = None
     extract: Annotated[bool, Help("Unpack it into the directory DEST.", ARCHIVES)] = False
     strip_components: Annotated[int, Help("Take so many directories away from the front of names.", ARCHIVES)] = 0
     include: Annotated[
@@ -60,7 +60,9 @@ class Settings(Common, frozen=True, kw_only=True):
         Help("What to do about members that could do harm: names and links out of DEST, devices, FIFOs.", ARCHIVES),
     ] = "refuse"
     max_extracted: Annotated[Bytes, Help("Bytes that may be unpacked at most.", ARCHIVES)] = Bytes(10 << 30)
-    max_files: Annotated[int, Help("Members of an archive at most.", ARCHIVES, "N")] = 1_000_000
+    max_files: Annotated[int, Help("Members of an archive, or objects of a prefix, at most.", ARCHIVES, "N")] = (
+        1_000_000
+    )
     max_ratio: Annotated[int, Help("Bytes that may be unpacked for each byte of the archive.", ARCHIVES, "N")] = 200
     mirror: Annotated[bool, Help("Remove from DEST what is not in it; else only what an earlier one left.", HOW)] = (
         False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +95,23 @@ def test_many_objects_are_listed_page_by_page_and_filtered(fetch: Start, shelf: 
     assert tree(dest) == {f"{n:03}.txt": b"%d" % n for n in range(0, 220, 10)}
     reason = fetch(f"{shelf.uri}/m/", dest, "--max-files", "100", environ=shelf.environ).failed(1)
     assert "more than --max-files 100 objects" in reason
+    assert "--max-size 100" in fetch(f"{shelf.uri}/m/", dest, "--max-size", "100", environ=shelf.environ).failed(1)
+
+
+def test_a_prefix_is_all_there_or_not_at_all_when_it_is_killed(fetch: Start, shelf: Shelf, tmp_path: Path) -> None:
+    files = {f"{n:02}.bin": DATA[n * 1000 : n * 1000 + 150_000] for n in range(30)}
+    shelf.put(**{f"m/{key}": data for key, data in files.items()})
+    dest, staging = tmp_path / "m", tmp_path / ".m.pod-init"
+    killed = fetch(f"{shelf.uri}/m/", dest, environ=shelf.environ)
+    killed.until(lambda: len(names(staging)) > 8)
+    killed.send(signal.SIGKILL)
+    killed.wait()
+    assert not dest.exists()
+    whole = [path for path in staging.iterdir() if path.read_bytes() == files[path.name] and path.stat().st_mode & 4]
+    fetched = fetch(f"{shelf.uri}/m/", dest, environ=shelf.environ).succeeded().said("fetched")[0]
+    assert tree(dest) == files
+    missing = sum(map(len, files.values())) - sum(len(files[path.name]) for path in whole)
+    assert fetched["bytes"] <= missing + 150_000  # One may have been killed before its last step.
 
 
 def test_keys_that_cannot_be_names_are_refused(fetch: Start, shelf: Shelf, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import shlex
 import stat
 import time
 from typing import NamedTuple
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from sidecars.core.errors import SidecarError, WrongSettings
 from sidecars.core.git import Git, GitFailed
@@ -70,7 +70,7 @@ def address(uri: str) -> Address:
         name, _, value = text.partition("=")
         if name not in ("ref", "path"):
             raise WrongSettings(f"the URI has {name[:40]}=, known are ref= and path=")
-        options[name] = unquote_plus(value)
+        options[name] = unquote(value)
     ref = options.get("ref", "")
     if ref.startswith("-") or re.search(r"[\x00-\x20\x7f:^~?*\[\\]|\.\.|@\{", ref):
         raise WrongSettings(f"ref={ref[:80]!r} is no branch, tag or hash")

@@ -255,13 +255,19 @@ class Prefix:
         for told in self._objects():
             self._found.append(told)
             size += int(told["Size"])
-            _check(len(self._found), size, rules.limits)
+            self._check(size, rules.limits)
         if not self._found:
             raise SidecarError(f"there is no object below {self.shown}; correct the bucket and the prefix")
         whole = hashlib.sha256()
         for told in self._found:
             whole.update(repr((told["Key"], told["Size"], told.get("ETag"))).encode(errors="surrogateescape"))
         return whole.hexdigest()
+
+    def _check(self, size: int, limits: Limits) -> None:
+        if len(self._found) > limits.files:
+            raise SidecarError(f"there are more than --max-files {limits.files:,} objects; is it the right prefix?")
+        if self._bounds.limit is not None and size > self._bounds.limit:
+            raise SidecarError(f"the objects have more than --max-size {self._bounds.limit:,} bytes; is it right?")
 
     def stage(self, staging: str, dest: str | None, rules: Rules) -> Tree:
         """Fetch what is not in DEST and not staged yet; what there is to be, by path. Raises SidecarError, OSError."""
@@ -348,13 +354,6 @@ class Prefix:
             target.done(place, modes[target.path])
 
         Transfer(self, self._bounds.jobs, self._door.patience).run(lambda: read)
-
-
-def _check(count: int, size: int, limits: Limits) -> None:
-    if count > limits.files:
-        raise SidecarError(f"there are more than --max-files {limits.files:,} objects; is it the right prefix?")
-    if size > limits.size:
-        raise SidecarError(f"the objects have more than --max-extracted {limits.size:,} bytes; is it the right prefix?")
 
 
 def _is_left_out(parts: list[str], is_folder: bool, rules: Rules) -> bool:
