@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,15 +166,17 @@ def test_holes_stay_holes(copy: Copy, source: Path, dest: Path) -> None:
     assert (dest / "all-hole").stat().st_blocks == 0
 
 
-def test_ten_thousand_files(copy: Copy, source: Path, dest: Path) -> None:
-    for folder in range(100):
-        (source / f"many{folder}").mkdir(parents=True)
-        for number in range(100):
-            os.mknod(source / f"many{folder}" / str(number))
-    assert copy().well().said("copied")["files"] == 10_010
-    assert copy().well().said("unchanged")["kept"] == 10_010
-    counts = [sum(len(files) for _, _, files in os.walk(root)) for root in (source, dest)]
-    assert counts[1] == counts[0] + 1
+def test_ten_thousand_files(tmp_path: Path) -> None:
+    """In memory, where there is some: it is the number that counts, not the disk."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else tmp_path) as folder:
+        for number in range(10_000):
+            if number % 100 == 0:
+                os.makedirs(f"{folder}/src/{number // 100}")
+            os.mknod(f"{folder}/src/{number // 100}/{number}")
+        words = ("copy", f"{folder}/src", f"{folder}/dest")
+        assert init(tmp_path, *words).well().said("copied")["files"] == 10_000
+        assert init(tmp_path, *words).well().said("unchanged")["kept"] == 10_000
+        assert sum(len(files) for _, _, files in os.walk(f"{folder}/dest")) == 10_001
 
 
 def test_verify_finds_a_flipped_byte_that_size_and_time_hide(copy: Copy, source: Path, dest: Path) -> None:
@@ -264,7 +267,7 @@ def test_leftovers_of_a_killed_run_go_even_if_dest_is_complete(copy: Copy, sourc
 
 def test_two_at_once_wait_for_each_other(copy: Copy, source: Path, dest: Path, tmp_path: Path) -> None:
     with open(source / "big", "wb") as file:
-        file.write(random.Random(1).randbytes(10 << 20) * 5)
+        file.write(random.Random(1).randbytes(8 << 20))
     several = [start(tmp_path, "copy", source, dest, "--verify") for _ in range(3)]
     for each in several:
         ended(tmp_path, each).well()

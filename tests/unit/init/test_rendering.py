@@ -149,7 +149,7 @@ def test_wrong_settings_say_what_to_do(line: str, words: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("envsubst"), reason="NOT PROVEN HERE: needs Debian's gettext-base")
-@settings(deadline=None)  # A program is started for each.
+@settings(deadline=None, max_examples=25)  # A program is started for each.
 @given(TEMPLATES.filter(lambda text: "\0" not in text))
 def test_envsubst_agrees_but_for_defaults_which_it_has_not(template: str) -> None:
     if "-" in template:
