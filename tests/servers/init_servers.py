@@ -99,6 +99,15 @@ def listens(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
+def ipv6() -> bool:
+    """Whether this machine has ::1."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def folder(*users: str) -> Iterator[Folder]:
     """A folder directly in /tmp: pytest's own can only be entered by whom it runs as."""
@@ -204,12 +213,15 @@ def mariadb(certificate: Certificate) -> Iterator[tuple[int, Path]]:
             Path(_SHARE, f"mysql_system_tables{part}.sql").read_text(errors="replace") for part in ("", "_data")
         )
         boot = f"create database mysql;\nuse mysql;\n{tables}\n{_USERS}"
-        here.run(server, *_SMALL, f"--datadir={data}", "--bootstrap", "--skip-networking", input=boot)
+        # Not in /tmp, where each that starts removes what looks like an earlier one's.
+        where = (f"--datadir={data}", f"--tmpdir={here.path}")
+        here.run(server, *_SMALL, *where, "--bootstrap", "--skip-networking", input=boot)
         cert, key = certificate.into(here)
         port = free_port()
         words = (
-            f"--datadir={data}",
-            "--bind-address=127.0.0.1,::1", f"--port={port}", f"--socket={here.path}/socket", "--skip-name-resolve",
+            *where,
+            f"--bind-address=127.0.0.1{',::1' if ipv6() else ''}",
+            f"--port={port}", f"--socket={here.path}/socket", "--skip-name-resolve",
             f"--ssl-cert={cert}", f"--ssl-key={key}",
         )  # fmt: skip
         with here.running(server, *_SMALL, *words, ready="ready for connections") as log:
