@@ -239,7 +239,8 @@ def run(seed: int, crashers: Crashers, *, rounds: int = 0, keep_files: bool = Fa
                    *dice.choice(((), ("--jobs", "1"))))  # fmt: skip
     trial.user = dice.choice((0, USER)) if os.geteuid() == 0 else 0
     # Mostly in memory, sometimes on a disk, whose file system may do otherwise.
-    folder = Path(tempfile.mkdtemp(prefix="init-torture-", dir=dice.choice(("/dev/shm", "/dev/shm", None))))
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    folder = Path(tempfile.mkdtemp(prefix="init-torture-", dir=dice.choice((memory, memory, None))))
     with crashers.one(trial.user) as crasher:
         torment = Torment(trial, folder, crasher, dice)
         if trial.dest == "there":

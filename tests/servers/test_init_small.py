@@ -342,22 +342,21 @@ def test_help_says_what_each_can_be_told(name: str) -> None:
     assert f"pod-init {name}" in done.stdout and "--termination-log" in done.stdout
 
 
-def test_signals_during_the_start_are_obeyed(tmp_path: Path) -> None:
-    """Whatever it was about to do: it is not taken for done."""
-    process = start(tmp_path, "write", tmp_path / "pipe" / "x", "--from-file", fifo(tmp_path))
+def test_a_signal_ends_it_as_that_signal(tmp_path: Path) -> None:
+    """Whatever it waits for, here a file that nobody writes: it is not taken for done."""
+    os.mkfifo(tmp_path / "fifo")
+    process = start(tmp_path, "write", tmp_path / "out", "--from-file", tmp_path / "fifo")
+    with open(opened(tmp_path / "fifo", process), "wb"):
+        process.terminate()
+        assert "ended by SIGTERM" in ended(tmp_path, process).failed(143)
+    assert not (tmp_path / "out").exists()
+
+
+def opened(fifo: Path, process: subprocess.Popen[bytes]) -> int:
+    """The fifo, once somebody reads it."""
     deadline = time.monotonic() + PATIENCE
-    while not waits_in_open(process.pid):
+    while True:
+        with contextlib.suppress(OSError):
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
-    process.terminate()
-    assert "ended by SIGTERM" in ended(tmp_path, process).failed(143)
-
-
-def fifo(folder: Path) -> Path:
-    os.mkfifo(folder / "fifo")
-    return folder / "fifo"
-
-
-def waits_in_open(pid: int) -> bool:
-    with open(f"/proc/{pid}/wchan") as file:
-        return "wait_for_partner" in file.read()
