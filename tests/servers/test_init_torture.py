@@ -18,5 +18,5 @@ def test_a_manifest_never_lies_whatever_is_killed_when() -> None:
     failed = [trial for trial in trials if not trial.passed]
     again = " ".join(f"--seed {trial.seed}" for trial in failed)
     assert not failed, f"again: python tests/servers/init_torture.py {again}\n" + "\n".join(map(str, failed))
-    assert sum(trial.killed for trial in trials) >= 8
+    assert sum(trial.killed for trial in trials) >= 3
     assert sum(trial.believed for trial in trials) >= 8
