@@ -97,6 +97,26 @@ def test_halves_of_large_commands_are_bounded_for_all_clients_together(ambassado
         assert ambassador.memory - before < 120
 
 
+def quoting(connection: socket.socket) -> None:
+    """Answer as Redis 5 answers HELLO: it does not know it, and says with what it came."""
+    while data := connection.recv(65536):
+        connection.sendall(b"-ERR unknown command, with args beginning with: %b\r\n" % data.replace(b"\r\n", b" "))
+
+
+@pytest.mark.parametrize("greeting", [b"", encoded(b"HELLO", b"3")])
+def test_a_password_that_a_shard_quotes_is_told_to_nobody(tmp_path, greeting):
+    secret = tmp_path / "password"
+    secret.write_text("swordfish")
+    with Upstream(quoting) as upstream:
+        route = f":0=redis://{upstream.address}?password-file={secret}"
+        with running(route, "--log-level=debug") as ambassador, ambassador.connect() as client:
+            client.sendall(greeting + encoded(b"GET", b"key"))
+            with client.makefile("rb") as replies:
+                answer = next(line for line in replies if line.startswith(b"-"))
+            told = [answer.decode(), *ambassador.lines, *(ambassador.ask(page)[1] for page in ("/status", "/healthz"))]
+            assert not [each for each in told if "swordfish" in each]
+
+
 def few_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 

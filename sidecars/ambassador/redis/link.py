@@ -37,8 +37,8 @@ class Link:
     """
 
     __slots__ = (
-        "_begun", "_expected", "_greeting", "_recv", "_send", "_sharp", "dial", "dirty", "endpoint", "fd", "out",
-        "paused", "protocol", "queued", "rest", "sent", "shard", "sharding", "sock", "stands", "stood", "unread",
+        "_begun", "_expected", "_greeting", "_login", "_recv", "_send", "_sharp", "dial", "dirty", "endpoint", "fd",
+        "out", "paused", "protocol", "queued", "rest", "sent", "shard", "sharding", "sock", "stands", "stood", "unread",
         "unwritten", "written",
     )  # fmt: skip
     _recv: Callable[[int], bytes]
@@ -61,7 +61,7 @@ class Link:
         self.queued = self.sent = 0
         self.stood = False
         self.written, self.unwritten = 0, b""
-        self._greeting = False
+        self._greeting = self._login = False
         self._begun = b""
         self._expected = 0
         self._sharp = False
@@ -180,6 +180,7 @@ class Link:
             self._stand()
             return
         self._greeting, self._expected, self._begun = True, len(words), b""
+        self._login = self.sharding.settings.password is not None
         self.rest = memoryview(b"".join(map(encoded, words)))
         self._write_rest(counted=False)
 
@@ -192,14 +193,22 @@ class Link:
                 self._begun = data[at:]
                 return
             if data[at] in b"-!":
-                self.fail("error", data[at + 1 : part.at].decode(errors="replace").strip())
+                self.fail("error", self._refusal(data[at + 1 : part.at].decode(errors="replace").strip()))
                 return
+            self._login = False  # it comes first
             at = part.at
             self._expected -= 1
         self._greeting, self._begun = False, b""
         self._stand()
         if at < len(data):
             self.received(data[at:])
+
+    def _refusal(self, text: str) -> str:
+        """Give what a shard says to the greeting; to a login the first word: Redis 5 quotes HELLO, password and all."""
+        if not self._login:
+            return text
+        code = text.partition(" ")[0]
+        return f"the shard refuses the login: {code if code.isalpha() and len(code) < 32 else 'an error'}"
 
     def _stand(self) -> None:
         self.stands = True
