@@ -202,8 +202,13 @@ class Unpacking:
 
     def _mkdir(self, path: str, mode: int | None) -> None:
         os.mkdir(self._place(path), 0o700)
-        wanted = self._rules.dir_mode if self._rules.dir_mode is not None else mode
-        self._made[path] = Entry("dir", mode=0o755 if wanted is None else wanted & 0o777)
+        self._made[path] = self._folder(mode)
+
+    def _folder(self, mode: int | None) -> Entry:
+        """What a directory is to be: its owner can always look into it, to see whether all is there still."""
+        if self._rules.dir_mode is not None:
+            return Entry("dir", mode=self._rules.dir_mode)
+        return Entry("dir", mode=0o755 if mode is None else mode & 0o777 | 0o500)
 
     def _place(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -214,8 +219,8 @@ class Unpacking:
             self._mkdir(path, member.mode)
         elif made.kind != "dir":
             raise Unsafe(f"{shown(member.name)} is a directory, and was a {made.kind} before")
-        elif self._rules.dir_mode is None and member.mode is not None:
-            self._made[path] = made._replace(mode=member.mode & 0o777)
+        elif member.mode is not None:
+            self._made[path] = self._folder(member.mode)
 
     def _replace(self, path: str, member: Member) -> str:
         """Remove what has this name already: the last member of a name counts, as tar has it."""

@@ -51,9 +51,11 @@ class Stamp(NamedTuple):
 
 def stamp(text: object) -> Stamp | None:
     """Read what text() wrote; None for what is none."""
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
+    with contextlib.suppress(TypeError, ValueError, AttributeError, RecursionError):
         read = json.loads(str(text))
-        return Stamp(**{**read, "place": tuple(read.get("place", ()))})
+        made = Stamp(**{**read, "place": tuple(read.get("place", ()))})
+        texts = (made.uri, made.query, made.how, made.etag, made.modified, made.sha256, made.boot)
+        return made if all(isinstance(each, str) for each in texts) else None
     return None
 
 

@@ -55,7 +55,7 @@ def fetch_archive(errand: Errand, source: File, meter: Meter) -> None:
 
 def _unpacked(errand: Errand, before: dict[str, object] | None) -> Stamp | None:
     """What DEST was unpacked from, if that was as it is to be now, and it still holds it."""
-    known = stamp(before["source"]) if before else None
+    known = stamp(before.get("source")) if before else None
     if before is None or known is None or known.key != errand.stamp.key:
         return None
     return known if manifest.holds(errand.dest, str(before["source"])) else None
@@ -155,11 +155,14 @@ def _remove_gone(dest: str, before: dict[str, object] | None, wanted: Tree) -> N
                 os.rmdir(whole)
             elif entry.same_content(tree.look(whole)):
                 os.unlink(whole)
+        folder = wanted.get(os.path.dirname(path))
+        if folder is not None:
+            placing.finish(os.path.dirname(whole), folder.mode)
 
 
 def _is_real(dest: str, path: str) -> bool:
     """Whether the path leads through no link: the manifest may have been written by somebody else."""
     parent = os.path.realpath(os.path.join(dest, os.path.dirname(path)))
-    return ".." not in path.split("/") and parent == os.path.join(os.path.realpath(dest), os.path.dirname(path)).rstrip(
-        "/"
-    )
+    if path.startswith("/") or ".." in path.split("/"):
+        return False
+    return parent == os.path.join(os.path.realpath(dest), os.path.dirname(path)).rstrip("/")

@@ -125,7 +125,8 @@ class Part:
         if read is None:
             return False
         with contextlib.suppress(TypeError, ValueError, KeyError):
-            version = Version(**read["version"])
+            told = read["version"]
+            version = Version(str(told["etag"]), str(told["modified"]), int(told["size"]), told["ranges"] is True)
             pieces = [Piece(int(begin), int(end), int(done)) for begin, end, done in read["pieces"]]
             whole = bool(pieces) and version.resumable and os.fstat(self._descriptor).st_size == version.size
             if whole and _follow(pieces, version.size or 0):

@@ -121,7 +121,7 @@ class Session:
             response = self._response = connection.getresponse()
             response.connection = used  # type: ignore[attr-defined]  # http.client lets go of one that will be closed
             return response
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # the last for a label that is too long
             self._drop(address.origin)
             raise _broken(error, str(address.origin)) from error
 
@@ -236,7 +236,7 @@ def _broken(error: Exception, where: str) -> SidecarError:
         return Again(f"cannot look up the name of {where}: {error.strerror}; is it right?")
     if isinstance(error, TimeoutError):
         return Again(f"no answer from {where} in time; is it up, and does no NetworkPolicy drop what is sent?")
-    if isinstance(error, UnicodeError | ValueError) and not isinstance(error, OSError):
+    if isinstance(error, UnicodeError):
         return SidecarError(f"{where} cannot be asked: {error}; is the URL right?")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return Again(f"the connection to {where} broke: {_plain(reason)}; is it up?")

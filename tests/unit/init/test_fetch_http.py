@@ -138,3 +138,11 @@ def test_a_url_is_read(text: str, origin: Origin, target: str) -> None:
 def test_what_is_no_url_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         url(text)
+
+
+def test_a_host_that_cannot_be_is_said(tmp_path: Path) -> None:
+    patience = Patience(0, 0.01, 5.0, 5.0)
+    for host in ("a" * 70 + ".example", "a..b"):
+        source = HttpFile(url(f"http://{host}/x"), Credentials(), patience, Bounds(1, 1024, None), checked=False)
+        with pytest.raises(SidecarError, match=r"cannot be asked|look up"):
+            source.look(None)
