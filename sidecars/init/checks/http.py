@@ -126,8 +126,9 @@ async def _ask(place: Target, headers: Sequence[tuple[str, str]], patience: floa
             return await _exchange(place, headers, streams)
         except h11.RemoteProtocolError as error:
             raise Unmet("not-ready", f"does not answer in HTTP: {shown(str(error))}") from None
-        except h11.LocalProtocolError as error:
-            raise Unmet("error", f"the request cannot be sent ({error}); see header_file") from None
+        except h11.LocalProtocolError:
+            # Its text may quote a header's value, which may be a secret.
+            raise Unmet("error", "the request cannot be sent, a header is malformed; see header_file") from None
 
 
 async def _exchange(place: Target, headers: Sequence[tuple[str, str]], streams: Streams) -> Answer:
