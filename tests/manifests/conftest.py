@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,19 @@ def no_engine() -> str | None:
 def lost(request: pytest.FixtureRequest) -> dict[str, list[str]]:
     """What podman could not run as it is written, by manifest; said at the end of the tests."""
     return request.config.stash.setdefault(LOST, {})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In one process of several, hand on what was lost here."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["lost"] = session.config.stash.get(LOST, {})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    lost: dict[str, list[str]] = node.config.stash.setdefault(LOST, {})
+    lost.update(getattr(node, "workeroutput", {}).get("lost", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
