@@ -433,6 +433,7 @@ async def _play(trial: Trial, directory: Path, dice: random.Random, seconds: flo
         world = await World(trial, directory, dice, stack).start()
         tcp, redis = world.clients()
         await world._until("/healthz is well", lambda: world.ambassador.ask("/healthz")[0] == 200)
+        await asyncio.to_thread(world.ambassador.ask, "/metrics")  # each worker answers after it has heard of that
         over = asyncio.Event()
         await asyncio.gather(world.load(tcp, redis, over), world.trouble(over, seconds), world.watch(over))
         await world.recovered()
