@@ -139,8 +139,11 @@ def _is_whole(part: Part) -> bool:
 
 
 def _start(errand: Errand, part: Part, version: Version) -> None:
-    jobs, piece = errand.bounds.jobs, errand.bounds.piece
-    part.start(version, piece if jobs > 1 else max(1, version.size or 1))
+    bounds, size = errand.bounds, version.size or 1
+    if bounds.jobs > 1:
+        part.start(version, bounds.first, bounds.rest(size))
+    else:
+        part.start(version, size, size)
 
 
 def checked(errand: Errand, source: File, path: str, meter: Meter, part: Part | None = None) -> str:

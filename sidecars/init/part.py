@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import threading
@@ -147,12 +148,15 @@ class Part:
             else None
         )
 
-    def start(self, version: Version, piece: int) -> None:
-        """Begin anew with what the source holds now, in pieces of so many bytes where that can be. Raises OSError."""
-        with self._noting:
-            self._begin(version, piece)
+    def start(self, version: Version, first: int, rest: int) -> None:
+        """Begin anew with what the source holds now, in pieces of so many bytes where that can be. Raises OSError.
 
-    def _begin(self, version: Version, piece: int) -> None:
+        The first piece may have another size than the rest.
+        """
+        with self._noting:
+            self._begin(version, first, rest)
+
+    def _begin(self, version: Version, first: int, rest: int) -> None:
         self._forget()
         self.abandoned = False
         os.ftruncate(self._descriptor, 0)
@@ -162,7 +166,8 @@ class Part:
             return
         self._check_room(version.size)
         os.ftruncate(self._descriptor, version.size)  # each piece has its place at once
-        self.pieces = [Piece(at, min(at + piece, version.size)) for at in range(0, version.size, piece)]
+        starts = [0, *range(first, version.size, rest)] if version.size else []
+        self.pieces = [Piece(at, end) for at, end in itertools.pairwise([*starts, version.size])]
 
     def _check_room(self, size: int) -> None:
         room = os.fstatvfs(self._descriptor)

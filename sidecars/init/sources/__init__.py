@@ -13,6 +13,8 @@ from sidecars.init.archives import Rules
 from sidecars.init.part import Part, Version
 from sidecars.init.tree import Tree
 
+_FIRST = 8 << 20
+
 
 class Again(Transient):
     """An attempt failed, and the next may not; `pause` is how many seconds to wait at least, where the server says."""
@@ -71,10 +73,19 @@ class Bounds(NamedTuple):
     """How the work is divided.
 
     jobs   ranges or objects at once
-    piece  bytes of a range
+    piece  bytes of a range at most
     limit  bytes of a file at most
     """
 
     jobs: int
     piece: int
     limit: int | None
+
+    @property
+    def first(self) -> int:
+        """Bytes of the first range, which is asked for before the size is known."""
+        return min(self.piece, _FIRST)
+
+    def rest(self, size: int) -> int:
+        """Bytes of the other ranges of a file: small enough that all jobs have as much to do, to the end."""
+        return max(self.first, min(self.piece, size // (4 * self.jobs)))

@@ -332,7 +332,7 @@ class HttpFile:
             self._sessions.pop().drop()
 
     def _asked(self, session: Session, known: Version | None) -> Version | None:
-        last = str(self._bounds.piece - 1) if self._bounds.jobs > 1 else ""
+        last = str(self._bounds.first - 1) if self._bounds.jobs > 1 else ""
         response = session.get(self._address, {**_conditions(known), "Range": f"bytes=0-{last}"})
         if response.status == 304 and known is not None:
             session.drop()
@@ -367,7 +367,7 @@ class HttpFile:
                 )
             return Version(strong, modified, size)
         first, last, total = _range(response, self._address)
-        if (first, last + 1) != (0, min(total, self._bounds.piece) if self._bounds.jobs > 1 else total):
+        if (first, last + 1) != (0, min(total, self._bounds.first) if self._bounds.jobs > 1 else total):
             raise SidecarError(f"{self.shown} answers with a range that was not asked for; try --jobs 1")
         return Version(strong, modified, total, ranges=True)
 

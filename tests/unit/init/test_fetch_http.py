@@ -33,7 +33,8 @@ def fetched(server: FileServer, tmp_path: Path) -> Callable[..., bytes]:
         with Part(str(tmp_path / "part"), patience=1.0) as part:
             version = source.look(None)
             assert version is not None
-            part.start(version, bounds.piece if jobs > 1 else max(1, version.size or 1))
+            size = version.size or 1
+            part.start(version, *(bounds.first, bounds.rest(size)) if jobs > 1 else (size, size))
             source.fill(part)
             part.finish()
             return (tmp_path / "part").read_bytes()

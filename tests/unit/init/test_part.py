@@ -26,7 +26,7 @@ def begun(path: Path) -> dict[str, Any]:
     """Fetch four of ten bytes; the note."""
     with Part(str(path), patience=1) as part:
         assert not part.resume("key")
-        part.start(VERSION, 5)
+        part.start(VERSION, 5, 5)
         part.put(part.pieces[0], memoryview(b"abcd"))
         part.save()
     return dict(json.loads(Path(f"{path}.json").read_text()))
@@ -90,7 +90,7 @@ def test_a_second_one_waits_its_turn_and_not_for_ever(path: Path) -> None:
 
 def test_nothing_is_left_where_nothing_came(path: Path) -> None:
     with Part(str(path), patience=1) as part:
-        part.start(VERSION, 5)
+        part.start(VERSION, 5, 5)
     assert os.listdir(path.parent) == []
 
 
@@ -103,7 +103,7 @@ def test_a_link_in_its_place_is_not_followed(path: Path) -> None:
 
 def test_a_limit_holds_whatever_was_announced(path: Path) -> None:
     with Part(str(path), patience=1, limit=8) as part:
-        part.start(Version(), 5)
+        part.start(Version(), 5, 5)
         part.put(part.pieces[0], memoryview(b"12345678"))
         with pytest.raises(SidecarError, match="larger than --max-size 8 bytes"):
             part.put(part.pieces[0], memoryview(b"9"))
@@ -120,3 +120,12 @@ def test_a_stamp_is_read_as_it_was_written() -> None:
     made = Stamp("http://h/x", "q", "h", '"e"', "m", 0, "s", (1, 2, 3), "b")
     assert stamp(made.text()) == made
     assert stamp(Stamp("a").text()) == Stamp("a")
+
+
+def test_the_pieces_are_the_whole_file(path: Path) -> None:
+    for size in (0, 1, 3, 4, 10, 11):
+        with Part(str(path), patience=1) as part:
+            part.start(Version("e", "", size, ranges=True), 3, 4)
+            sizes = [(piece.begin, piece.end) for piece in part.pieces]
+        expected = {0: [], 1: [(0, 1)], 3: [(0, 3)], 4: [(0, 3), (3, 4)], 10: [(0, 3), (3, 7), (7, 10)]}
+        assert sizes == expected.get(size, [(0, 3), (3, 7), (7, 11)])
