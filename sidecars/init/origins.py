@@ -18,7 +18,7 @@ from sidecars.init.tree import Selection
 
 if TYPE_CHECKING:
     from sidecars.init.fetching import Settings
-    from sidecars.init.sources.http import Url
+    from sidecars.init.sources.session import Url
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
@@ -116,30 +116,31 @@ def _patience(settings: Settings) -> Patience:
 
 def _http(settings: Settings) -> tuple[File, str, str]:
     """Give the source, its query, and the digest that a list has for it."""
-    from sidecars.init.sources import http
+    from sidecars.init.sources.http import HttpFile
+    from sidecars.init.sources.session import Credentials, Session
     from sidecars.init.transfer import persist
 
     text, login = _without_userinfo(settings.without_digest(), settings)
     address = _address(text)
-    credentials = http.Credentials(dict(_headers(settings, login)), settings.ca, settings.cert, settings.cert_key)
+    credentials = Credentials(dict(_headers(settings, login)), settings.ca, settings.cert, settings.cert_key)
     patience = _patience(settings)
     listed = ""
     if settings.sha256_url:
         there = _address(settings.sha256_url)
         # Credentials are for where the file is.
-        session = http.Session(address.origin, credentials, patience)
+        session = Session(address.origin, credentials, patience)
         listed = _find(
             persist(lambda: session.text(there), patience), unquote(address.path.rpartition("/")[2]), there.shown
         )
     checked = bool(settings.sha256 or settings.digests() or listed)
-    return http.HttpFile(address, credentials, patience, _bounds(settings), checked=checked), address.query, listed
+    return HttpFile(address, credentials, patience, _bounds(settings), checked=checked), address.query, listed
 
 
 def _address(text: str) -> Url:
-    from sidecars.init.sources import http
+    from sidecars.init.sources import session
 
     try:
-        return http.url(text)
+        return session.url(text)
     except (ValueError, UnicodeError):
         raise WrongSettings(f"{redacted(text)[:200]} is no URL; write https://HOST/PATH") from None
 

@@ -10,7 +10,8 @@ import pytest
 from sidecars.core.errors import SidecarError
 from sidecars.init.part import Part
 from sidecars.init.sources import Bounds, Patience
-from sidecars.init.sources.http import Credentials, HttpFile, Origin, url
+from sidecars.init.sources.http import HttpFile
+from sidecars.init.sources.session import Credentials, Origin, url
 from tests.servers.file_server import FileServer, Plain, Reply
 
 DATA = bytes(range(256)) * 40
