@@ -175,7 +175,7 @@ def _unsidecar(pod: Document, lost: list[str]) -> None:
     for container in native:
         del container["restartPolicy"]
         lost.append(f"{container['name']}: the native sidecar's order; it runs as a second container")
-    once = [container for container in init if container["name"] in ("git-syncer", "wait")]
+    once = [one for one in init if one not in native and one["name"] in ("git-syncer", "wait")]
     for container in once:
         if NO_SERVER.search(json.dumps(container)):
             lost.append(f"{container['name']}: the init container; nothing stands in for what it waits for")
@@ -281,9 +281,9 @@ class Podman:
         for pod in pods(documents):
             self._make_volumes(pod)
         text = yaml.safe_dump_all(documents)
-        # Without a network podman needs neither plugins nor a bridge, and a pod of ours none either.
-        self("kube", "play", "--network", "none", "-", stdin=text)
         try:
+            # Without a network podman needs neither plugins nor a bridge, and a pod of ours none either.
+            self("kube", "play", "--network", "none", "-", stdin=text)
             listed = json.loads(self("ps", "--all", "--format", "json"))
             yield {one["Names"][0]: one["Id"] for one in listed if not one["IsInfra"]}
         finally:
