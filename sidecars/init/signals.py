@@ -8,6 +8,7 @@ import signal
 import sys
 from types import FrameType
 
+SSH = "_POD_INIT_SSH"  # the variable by which pod-init finds itself to be git's ssh; here, for nothing else is imported
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 

@@ -163,3 +163,10 @@ def test_git_and_ssh_are_in_the_large_image(start):
     for program in (["git", "--version"], ["ssh", "-V"]):
         container = start("pod-init-full", *program[1:], entrypoint=program[0], user=None)
         assert container.wait() == 0, container.stderr()
+
+
+def test_it_runs_ssh_for_git_without_a_shell(start):
+    words = ("fetch", "git+ssh://git@127.0.0.1:1/site.git", "/data/site", "--timeout", "2s")
+    container = start("pod-init-full", *words, tmpfs=ROOM, user=None)
+    assert container.wait() == 124
+    assert "ssh: connect to host 127.0.0.1 port 1: Connection refused" in container.stderr()

@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import shlex
+import shutil
 import stat
 import time
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from sidecars.core.git import Git, GitFailed
 from sidecars.core.log import log
 from sidecars.init import placing, tree
 from sidecars.init.archives import Rules, Unsafe, check_link, safe
+from sidecars.init.signals import SSH
 from sidecars.init.sources import Again, Changed, Patience
 from sidecars.init.transfer import persist
 from sidecars.init.tree import STAGING, Entry, Tree
@@ -83,6 +85,14 @@ def address(uri: str) -> Address:
     return Address(f"{split.scheme.removeprefix('git+')}://{split.netloc}{split.path}", ref, "/".join(parts))
 
 
+def _by(words: list[str]) -> dict[str, str]:
+    """Tell git how to run ssh. Where there is no shell to read the words, pod-init itself does."""
+    program = shutil.which("pod-init")
+    if shutil.which("sh") or program is None:
+        return {"GIT_SSH_COMMAND": shlex.join(words)}
+    return {"GIT_SSH": program, "GIT_SSH_VARIANT": "ssh", SSH: shlex.join(words)}
+
+
 class Repository:
     """A revision of a repository, as a tree to be staged."""
 
@@ -110,7 +120,7 @@ class Repository:
                 words += ["-o", "IdentitiesOnly=yes", "-i", self._private(login.ssh_key)]
             if login.known_hosts:
                 words += ["-o", "StrictHostKeyChecking=yes", "-o", f"UserKnownHostsFile={login.known_hosts}"]
-            made["GIT_SSH_COMMAND"] = shlex.join(words)
+            made |= _by(words)
         return made
 
     def _private(self, key: str) -> str:
