@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from tests.servers.s3 import S3
     from tests.servers.s3_proxy import S3Proxy
     from tests.servers.shipping import Bucket, Shipper
+
+
+# Started in a shell's background, tests inherit that these are ignored, and so would the programs that they start.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -238,9 +238,9 @@ def test_a_reader_that_has_seen_enough_ends_it_cleanly(demo: Process, tmp_path: 
     programs = children(demo)
     demo.close_stdout()
     assert demo.end() == 0
-    assert demo.said["stderr"].endswith(
-        "Press Ctrl-C to end.\n\n\nThe demo has ended: its programs and its folder are gone.\n"
-    )
+    # Between the greeting and this, a program that was not killed soon enough may say that nobody reads any more.
+    assert demo.said["stderr"].endswith("\nThe demo has ended: its programs and its folder are gone.\n")
+    assert "Traceback" not in demo.said["stderr"]
     assert_nothing_is_left(tmp_path, programs)
 
 
