@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.redis.sharding import Sharding
     from sidecars.ambassador.redis.uploading import Upload
 
-_PIECE = 64 * 1024  # bytes read at once
+_PIECE = 16 * 1024  # bytes read at once: a longer buffer costs each short command more than it saves a long one
 _ROUNDS = 8  # reads of one client before others have their turn
 _SHORT = 512  # bytes of a command that are rather read again
 _LARGE = 256 * 1024  # bytes of a command that are held until it is whole
