@@ -444,7 +444,8 @@ def test_forward_delivers_records_until_they_are_acknowledged(logs):
 
 
 def messages(*paths: Path) -> list[str]:
-    return [json.loads(line)["message"] for path in paths for line in path.read_bytes().rpartition(b"\n")[0].splitlines()]
+    whole = [path.read_bytes().rpartition(b"\n")[0] for path in paths]  # a look may come in the middle of a write
+    return [json.loads(line)["message"] for text in whole for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("rotate", [os.rename, lambda path, rotated: (os.link(path, rotated), os.unlink(path))])
