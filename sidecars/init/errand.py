@@ -86,6 +86,7 @@ class Meter:
         self.part: Underway | None = None
         self.before = 0  # bytes that an earlier run has fetched
         self.budget: Budget | None = None
+        self._failure = ""
         self.stop: Callable[[], None] = lambda: None  # ends the programs that were started
 
     def seconds(self) -> float:
@@ -95,9 +96,14 @@ class Meter:
     def look(self) -> None:
         """Raise TimedOut when the time is up."""
         if self._timeout is not None and self.seconds() > self._timeout:
+            why = f"; the last failure: {self._failure}" if self._failure else ""
             raise TimedOut(
-                f"not done within {self._timeout:g} s; give more --timeout, or run it again: it goes on there"
+                f"not done within {self._timeout:g} s{why}; give more --timeout, or run it again: it goes on there"
             )
+
+    def note(self, failure: str) -> None:
+        """Keep why an attempt has failed, for when the time is up."""
+        self._failure = failure
 
     def save(self) -> None:
         """Note what is there, for a run after this one."""

@@ -34,7 +34,7 @@ def fetch(settings: Settings, meter: Meter) -> None:
         source = _local(settings)
         _bring(settings, _errand(settings, source.shown), source, meter)
     else:
-        source, query, listed = _http(settings)
+        source, query, listed = _http(settings, meter)
         _bring(settings, _errand(settings, source.shown, query, listed), source, meter)
 
 
@@ -63,7 +63,7 @@ def _fetch_s3(settings: Settings, meter: Meter) -> None:
         settings.endpoint, settings.region, settings.ca, settings.anonymous, settings.connect_timeout,
         settings.read_timeout, settings.jobs + 1,
     )  # fmt: skip
-    source = s3.find(place, s3.Door(store, _patience(settings)), _bounds(settings))
+    source = s3.find(place, s3.Door(store, _patience(settings, meter)), _bounds(settings))
     errand = _errand(settings, source.shown, settings.endpoint or "")
     if isinstance(source, s3.Object):
         _bring(settings, errand, source, meter)
@@ -95,7 +95,9 @@ def _fetch_git(settings: Settings, meter: Meter) -> None:
         header = git.basic("x-access-token", header.removeprefix("Bearer "))
     place = git.address(text)
     access = git.Login(header, settings.ca, settings.ssh_key, settings.ssh_known_hosts)
-    source = git.Repository(place, access, _patience(settings), keep=settings.keep_git, deadline=settings.timeout)
+    source = git.Repository(
+        place, access, _patience(settings, meter), keep=settings.keep_git, deadline=settings.timeout
+    )
     meter.stop = source.git.kill_all
     fetch_directory(_errand(settings, source.shown), source, meter)
 
@@ -110,11 +112,12 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(settings.jobs, settings.piece, settings.max_size)
 
 
-def _patience(settings: Settings) -> Patience:
-    return Patience(settings.retries, settings.retry_interval, settings.connect_timeout, settings.read_timeout)
+def _patience(settings: Settings, meter: Meter) -> Patience:
+    seconds = settings.retry_interval, settings.connect_timeout, settings.read_timeout
+    return Patience(settings.retries, *seconds, meter.note)
 
 
-def _http(settings: Settings) -> tuple[File, str, str]:
+def _http(settings: Settings, meter: Meter) -> tuple[File, str, str]:
     """Give the source, its query, and the digest that a list has for it."""
     from sidecars.init.sources.http import HttpFile
     from sidecars.init.sources.session import Credentials, Session
@@ -123,7 +126,7 @@ def _http(settings: Settings) -> tuple[File, str, str]:
     text, login = _without_userinfo(settings.without_digest(), settings)
     address = _address(text)
     credentials = Credentials(dict(_headers(settings, login)), settings.ca, settings.cert, settings.cert_key)
-    patience = _patience(settings)
+    patience = _patience(settings, meter)
     listed = ""
     if settings.sha256_url:
         there = _address(settings.sha256_url)

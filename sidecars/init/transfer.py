@@ -44,6 +44,7 @@ class _Persistence:
                 if self._progress() - mark >= _PROGRESS:
                     failures, mark = 0, self._progress()
                 failures += 1
+                self._patience.note(str(error))
                 if failures > self._patience.retries:
                     times = "once" if failures == 1 else f"{failures} times"
                     raise SidecarError(f"{error}; tried {times}") from error

@@ -319,6 +319,13 @@ def test_the_time_can_be_limited(fetch: Start, server: FileServer, url: str, des
     assert not dest.exists()
 
 
+def test_when_the_time_is_up_the_last_failure_is_told(fetch: Start, dest: Path) -> None:
+    words = ("--timeout", "1s", "--retries", "100", "--retry-interval", "50ms")
+    reason = fetch(f"http://127.0.0.1:{free_port()}/x", dest, *words).failed(124)
+    assert "not done within 1 s; the last failure: " in reason
+    assert "Connection refused" in reason
+
+
 # Redirects and credentials
 
 

@@ -6,6 +6,7 @@ directory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from sidecars.core.errors import SidecarError, Transient
@@ -33,12 +34,14 @@ class Patience(NamedTuple):
 
     retries   attempts after the first, without progress
     interval  seconds before the second attempt; doubled for each that follows
+    note      is told why an attempt has failed
     """
 
     retries: int
     interval: float
     connect: float
     read: float
+    note: Callable[[str], None] = lambda _: None
 
 
 class File(Protocol):
