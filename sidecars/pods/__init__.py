@@ -1,0 +1,1 @@
+"""Manifests read, linted and converted: what the `sidecars` command does to pods."""
