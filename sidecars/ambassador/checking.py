@@ -130,6 +130,8 @@ def upstream(one: Upstream) -> None:
     if not 1 <= one.weight <= _MOST_WEIGHT:
         hint = "; leave it out, to send it nothing" if one.weight == 0 else ""
         raise ValueError(f"has weight {one.weight}, expected 1 to {_MOST_WEIGHT}{hint}")
+    if one.path is not None and not re.fullmatch(r"(/[!$-.0->@-~]+)+", one.path):
+        raise ValueError(f"has path {one.path!r}, expected one as /v1: no / at its end, no spaces, and no ?")
     if one.name is not None and not one.name:
         raise ValueError("has an empty name; give one, or leave name out")
 

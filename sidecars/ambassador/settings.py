@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec.structs import force_setattr, replace
 
 from sidecars.ambassador import checking
+from sidecars.ambassador.http.settings import Http
 from sidecars.core.settings import LIFE, READY, Address, Admin, Bytes, Common, Help, Part, Seconds, Secret
 
 PROG = "ambassador"
@@ -157,6 +158,9 @@ class Upstream(Part, frozen=True):
     name: Annotated[str | None, Help("Its name: in metrics, and on the hash ring.", none="", default="its address")] = (
         None
     )
+    path: Annotated[
+        str | None, Help("In HTTP mode: what each path begins with there, before the client's: /v1.", none="")
+    ] = None
     tls: Annotated[ClientTls | None, Help("Speak TLS to it.", none="")] = None
     proxy_protocol: Annotated[ProxyProtocol | None, Help("Say whom we stand for, by the PROXY protocol.")] = None
 
@@ -174,6 +178,7 @@ class Listener(Part, frozen=True):
     redis: Annotated[
         Redis | None, Help("Shard Redis commands over the upstreams; else bytes are passed on.", none="")
     ] = None
+    http: Annotated[Http | None, Help("Serve HTTP: check, complete, pass on and retry requests.", none="")] = None
     balance: Annotated[Balance, Help("Which upstream a connection goes to.")] = "round-robin"
     connect_timeout: Annotated[Seconds, Help("How long an upstream may take to accept.")] = Seconds(5)
     retries: Annotated[int, Help("How many other upstreams are tried when one does not accept.")] = 2
@@ -252,6 +257,10 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
     redis_client_password: Annotated[
         Secret | None, Help("The password Redis clients must give, for listeners that have none themselves.", CARRY)
     ] = None
+    allow_public: Annotated[
+        bool,
+        Help("Let listeners that are reached from other machines complete requests with credentials of ours.", CARRY),
+    ] = False
     drain_close_listeners: Annotated[
         bool, Help("Take no connection once the drain has begun; else they are taken until all is idle.", LIFE)
     ] = False
