@@ -52,6 +52,7 @@ def client_tls(tls: ClientTls) -> None:
         raise ValueError("has cert_key without cert; give cert too, or leave cert_key out")
     if not tls.verify and (tls.names or tls.ca):
         raise ValueError("has verify off, so that ca and names are for nothing; leave them out, or turn it on")
+    _protocols(tls.alpn)
 
 
 def server_tls(tls: ServerTls) -> None:
@@ -60,6 +61,13 @@ def server_tls(tls: ServerTls) -> None:
         raise ValueError("has an empty cert; give the path of the certificate")
     if tls.names and not tls.client_ca:
         raise ValueError("has names without client_ca; give client_ca, by which clients are asked for a certificate")
+    _protocols(tls.alpn)
+
+
+def _protocols(names: Iterable[str]) -> None:
+    # A byte says how long each is.
+    if wrong := [name for name in names if not re.fullmatch(r"[!-~]{1,255}", name)]:
+        raise ValueError(f"has alpn {wrong[0]!r}, expected the name of a protocol, as h2 or postgresql")
 
 
 def tcp_check(asked: TcpCheck) -> None:
@@ -175,6 +183,7 @@ def listener(one: Listener) -> None:
     _numbers(one)
     if one.redis is not None:
         _sharded(one)
+    _served(one)
     if one.allow:
         _allowed(one.allow)
 
@@ -195,6 +204,19 @@ def _sharded(one: Listener) -> None:
             raise ValueError(f"has the upstream {each.address}, but a shard is one server; list the shards by name")
         if each.proxy_protocol:
             raise ValueError("has proxy_protocol, but clients share the connections to shards; leave it out")
+
+
+def _served(one: Listener) -> None:
+    """Refuse what has no meaning without HTTP mode, or in it."""
+    for each in one.upstreams:
+        if each.path and one.http is None:
+            raise ValueError(f"has the upstream {each.address} with a path, but no http; give http: {{}} too")
+        if each.path and one.redis is not None:
+            raise ValueError(f"has the upstream {each.address} with a path, but a shard has none; leave it out")
+    if one.http is not None:
+        for tls in (one.tls, *(each.tls for each in one.upstreams)):
+            if tls is not None and tls.alpn not in ((), ("http/1.1",)):
+                raise ValueError(f"has alpn {', '.join(tls.alpn)}, but HTTP mode speaks http/1.1; leave alpn out")
 
 
 def _listens(listen: str) -> None:

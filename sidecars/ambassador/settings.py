@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from msgspec.structs import force_setattr, replace
 
@@ -42,6 +42,9 @@ class ClientTls(Part, frozen=True):
         tuple[str, ...], Help("Names of which the certificate must have one; spiffe:// URIs too.", metavar="NAME")
     ] = ()
     verify: Annotated[bool, Help("Check the certificate.")] = True
+    alpn: Annotated[
+        tuple[str, ...], Help("The protocols to offer, by ALPN.", default="http/1.1 in HTTP mode, else none")
+    ] = ()
     starttls: Annotated[
         Literal["postgres"] | None,
         Help("Ask for TLS in the upstream's own protocol first, as PostgreSQL wants it.", none=""),
@@ -61,6 +64,10 @@ class ServerTls(Part, frozen=True):
         str | None, Help("Ask clients for a certificate of this authority.", metavar="PATH", none="")
     ] = None
     names: Annotated[tuple[str, ...], Help("Names of which a client's certificate must have one.", metavar="NAME")] = ()
+    alpn: Annotated[
+        tuple[str, ...],
+        Help("The protocols that are understood, by ALPN.", default="http/1.1 in HTTP mode, else none"),
+    ] = ()
 
     def __post_init__(self) -> None:
         """Refuse what only half makes sense; ValueError."""
@@ -207,11 +214,23 @@ class Listener(Part, frozen=True):
         """Refuse what cannot be listened on, or does not go together; ValueError."""
         checking.listener(self)
         force_setattr(self, "listen", self.listen.removeprefix("unix://"))
+        if self.http is not None:
+            upstreams = [replace(each, tls=each.tls and _speaking(each.tls)) for each in self.upstreams]
+            force_setattr(self, "upstreams", tuple(upstreams))
+            force_setattr(self, "tls", self.tls and _speaking(self.tls))
 
     @property
     def id(self) -> str:
         """What tells it from the others, also over a reload."""
         return self.listen
+
+
+Tls = TypeVar("Tls", ClientTls, ServerTls)
+
+
+def _speaking(tls: Tls) -> Tls:
+    """Name HTTP/1.1 by ALPN: some servers speak HTTP/2 with whoever names nothing, and some with nobody at all."""
+    return tls if tls.alpn else replace(tls, alpn=("http/1.1",))
 
 
 class Settings(Common, frozen=True, kw_only=True, dict=True):

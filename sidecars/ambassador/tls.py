@@ -188,6 +188,8 @@ def _make(tls: ClientTls | ServerTls) -> ssl.SSLContext:
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     # A renegotiation would make a read wait for a write. TLS 1.3 has none.
     made.options |= ssl.OP_NO_RENEGOTIATION
+    if tls.alpn:
+        made.set_alpn_protocols(tls.alpn)
     if tls.cert:
         _load_pair(made, tls.cert, tls.cert_key)
     return made

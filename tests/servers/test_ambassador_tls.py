@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import redis
 
+from sidecars.ambassador.http.settings import Http
+from sidecars.ambassador.settings import ClientTls, Listener, ServerTls
+from sidecars.ambassador.settings import Upstream as Upstreams
 from tests.servers.ambassador import PATIENCE, Ambassador, Upstream, configured, echo, naming, received, running
 from tests.unit.ambassador.certificates import Files, Secret
 from tests.unit.core.running import free_port
@@ -121,6 +124,34 @@ def test_openssls_client_is_served_and_its_certificate_is_asked_for(tmp_path, fi
             assert "welcome" not in s_client("-cert", files.good, "-key", files.good)  # of the authority, but another
             it.until(lambda: it.sum("ended_total", reason="tls_failed") == 3)
             assert upstream.count == 2
+
+
+def agreeing(context: ssl.SSLContext, *protocols: str) -> ssl.SSLContext:
+    context.set_alpn_protocols(protocols)
+    return context
+
+
+def test_protocols_are_agreed_on_by_alpn_and_named_http_1_1_in_http_mode(tmp_path, files) -> None:
+    def naming_it(connection: Any) -> None:
+        connection.sendall(f"{connection.selected_alpn_protocol()}\n".encode())
+        connection.recv(1)
+
+    upstream = Upstream(over_tls(agreeing(server_context(files.good), "http/1.1", "h2"), naming_it))
+    ours = {"ca": files.ca, "server_name": "db.example"}
+
+    def listener(alpn: list[str], **more: Any) -> dict[str, Any]:
+        tls = {"cert": files.good, "alpn": alpn}
+        return {"listen": "127.0.0.1:0", "tls": tls, "upstreams": to(upstream, tls=ours | {"alpn": alpn}), **more}
+
+    with upstream, running(configured(tmp_path / "c.json", listener(["h2"]))) as ambassador:
+        context = agreeing(ssl.create_default_context(cafile=files.ca), "http/1.1", "h2")
+        with context.wrap_socket(ambassador.connect(), server_hostname="db.example") as client:
+            assert (client.selected_alpn_protocol(), client.recv(9)) == ("h2", b"h2\n")
+    made = Listener(
+        listen=":1", http=Http(), tls=ServerTls(cert="c"), upstreams=(Upstreams(address="a:1", tls=ClientTls()),)
+    )
+    assert made.tls and made.upstreams[0].tls
+    assert made.tls.alpn == made.upstreams[0].tls.alpn == ("http/1.1",)
 
 
 def test_what_is_wrong_with_an_upstreams_certificate_is_said(tmp_path, files) -> None:
