@@ -37,14 +37,28 @@ class Endpoint(msgspec.Struct, frozen=True):
     close: bool = False
 
 
+class Jwks(msgspec.Struct, frozen=True):
+    """The keys that JSON Web Tokens are checked with, as they were published.
+
+    text  a JWKS (RFC 7517) with a key at least; empty as long as there was none
+    at    when it was asked for last, in vain or not; on the monotonic clock, in seconds
+    """
+
+    text: str
+    at: float
+
+
 class Route(msgspec.Struct, frozen=True):
     """One listener, with the addresses its upstreams have now.
 
     In Redis mode each upstream is a shard, and has one endpoint or none (its name has no address yet).
+
+    jwks  where the listener has a JWKS address: what is known of it; None before it was first asked
     """
 
     listener: Listener
     endpoints: tuple[Endpoint, ...] = ()
+    jwks: Jwks | None = None
 
     @property
     def id(self) -> str:
@@ -61,7 +75,8 @@ class Plan(msgspec.Struct, frozen=True):
 class Outcome(NamedTuple):
     """What a plane tells of an endpoint: each failure, and the first success after one.
 
-    reason  a short word for metrics and a page: refused, timeout, reset, unreachable, tls, eof, error
+    reason  a short word for metrics and a page: refused, timeout, reset, unreachable, tls, eof, error; or jwks, without
+            an endpoint: a token names a key that is unknown, so the keys are to be asked for anew
     detail  for people: "Connection refused"
     """
 
