@@ -53,6 +53,18 @@ METRICS: dict[str, Kind] = {
     "redis_upstream_response_bytes_total": Kind("counter", "Bytes received from a shard.", _UPSTREAM),
     "redis_upstream_queue": Kind("gauge", "Commands that wait for a shard's answer.", _UPSTREAM),
     "redis_fragments_total": Kind("counter", "Parts that commands were split in, over the shards.", _LISTENER),
+    "http_requests_total": Kind("counter", "Requests answered, by their status's class.", ("listener", "class")),
+    "http_in_flight": Kind("gauge", "Requests that are not answered whole yet.", _LISTENER),
+    "http_refused_total": Kind("counter", "Requests that were answered here, by the rule.", ("listener", "rule")),
+    "http_retries_total": Kind("counter", "Tries beside the first, by why.", ("listener", "reason")),
+    "http_retries_denied_total": Kind(
+        "counter", "Tries that would have been made, by what forbade it.", ("listener", "reason")
+    ),
+    "http_retry_budget": Kind("gauge", "How many tries the budget has left now.", _LISTENER),
+    "http_upstream_seconds": Kind("histogram", "From a try's begin to the head of its answer.", _LISTENER),
+    "http_seconds": Kind("histogram", "From a request's head to the end of its answer.", _LISTENER),
+    "http_idle_connections": Kind("gauge", "Connections to an upstream kept for the next request.", _UPSTREAM),
+    "http_upgrades_total": Kind("counter", "Connections that became another protocol's, as WebSocket.", _LISTENER),
     "access_log_dropped_total": Kind("counter", "Lines of the access log that nobody took in time.", ()),
     "reloads_total": Kind("counter", "How often settings were read anew, by what came of it.", ("result",)),
     "workers": Kind("gauge", "Processes that carry connections now.", ()),
