@@ -1,4 +1,4 @@
-"""The command `sidecars`, for people, and `python -m sidecars.demo`, its only subcommand so far."""
+"""`sidecars demo` and its parts, and `python -m sidecars.demo`, which is the same."""
 
 from __future__ import annotations
 
@@ -6,41 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sidecars import __version__
 from sidecars.core import program
-from sidecars.core.values import nearest
 
 if TYPE_CHECKING:
     from sidecars.core.service import Service
 
 Parts = tuple[type[Any], Callable[[Any], "Service"]]
-
-USAGE = """\
-usage: sidecars COMMAND
-
-  demo           show the suite on this machine, without containers (sidecars demo --help)
-  demo app       only the application that writes the logs (sidecars demo app --help)
-  demo git       only the git repository that gets a commit every few seconds (sidecars demo git --help)
-  demo web       only a web server of a folder (sidecars demo web --help)
-  demo objects   what s3-shipper has put into the demo's bucket (sidecars demo objects --help)
-
-  --version  --help
-"""
-
-
-def main() -> None:
-    """The command `sidecars`."""
-    match sys.argv[1:]:
-        case ["--version"]:
-            print(f"sidecars {__version__}")
-        case ["--help" | "-h"]:
-            print(USAGE, end="")
-        case []:
-            _refuse(f"which command?\n\n{USAGE}")
-        case [word, *_] if word not in COMMANDS:
-            _refuse(f"there is no command {word!r}; {nearest(word, COMMANDS)}")
-        case [word, *arguments]:
-            COMMANDS[word](arguments)
 
 
 def demo(arguments: Sequence[str]) -> None:
@@ -59,9 +30,6 @@ def demo(arguments: Sequence[str]) -> None:
         program.main(_objects, name="sidecars demo objects", prefix="DEMO_OBJECTS_", one_shot=lambda _: True)
     sys.argv[1:] = arguments
     program.main(_suite, name="sidecars demo", prefix="DEMO_")
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"demo": demo}
 
 
 def _application() -> Parts:
@@ -96,11 +64,6 @@ def _suite() -> Parts:
     from sidecars.demo.settings import Settings
 
     return Settings, Demo
-
-
-def _refuse(message: str) -> None:
-    print(f"sidecars: {message}", file=sys.stderr)
-    raise SystemExit(2)
 
 
 if __name__ == "__main__":
