@@ -21,6 +21,10 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     """An init container without `restartPolicy: Always`: it has to end."""
     env: Mapping[str, str | None] = {}
     """The container's own variables; None for one that comes from elsewhere (valueFrom)."""
+    env_from: bool = False
+    """There are more variables, which the manifest does not name: envFrom, or compose's env_file."""
+    expands: bool = True
+    """`$(NAME)` in command and args stands for a variable, as Kubernetes has it; of a compose file it does not."""
     mounts: tuple[tuple[str, str, bool], ...] = ()
     """Volume name, mount path, whether it is read only."""
     working_dir: str | None = None
