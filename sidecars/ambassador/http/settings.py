@@ -218,7 +218,7 @@ class Http(Part, frozen=True):
     ] = ("x-forwarded",)
     trust_forwarded: Annotated[bool, Help("Add to what clients say in these headers; else it is taken out.")] = False
     request_id: Annotated[
-        str | None, Help("The header with the request's id, made if the client gives none; or off.", none="")
+        str | None, Help("The header with the request's id, made if the client gives none; or off.")
     ] = "X-Request-ID"
     retry: Annotated[Retry, Help("When a request is tried again.")] = Retry()
     max_requests: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import fields
 
+from sidecars.ambassador.http.settings import HeaderChanges, Http, RateLimit, Retry
 from sidecars.ambassador.settings import (
     Check,
     ClientTls,
@@ -23,7 +25,7 @@ from sidecars.ambassador.settings import (
 )
 from sidecars.ambassador.words import read_route
 from sidecars.core.errors import WrongSettings
-from sidecars.core.units import Seconds
+from sidecars.core.units import Bytes, Seconds
 
 
 def given_in(word: str) -> dict[str, Any]:
@@ -138,6 +140,55 @@ WORDS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+HTTP_TLS = ClientTls(alpn=("http/1.1",))
+WORDS += [
+    (":1=http://a", {"listen": ":1", "upstreams": ["a:80"], "http": Http()}),
+    (
+        ":1=http://a:8080:2 x,[::1]/v1/ y,http://b/v1/@me",
+        {
+            "listen": ":1",
+            "upstreams": [
+                Upstream(address="a:8080", weight=2, name="x"), Upstream(address="[::1]:80", name="y", path="/v1"),
+                Upstream(address="b:80", path="/v1/@me"),
+            ],
+            "http": Http(),
+        },
+    ),
+    (":1=http:///run/a.sock", {"listen": ":1", "upstreams": ["/run/a.sock"], "http": Http()}),
+    (
+        ":1=https://api.example/v%201",
+        {
+            "listen": ":1",
+            "upstreams": [Upstream(address="api.example:443", path="/v%201", tls=HTTP_TLS)],
+            "http": Http(),
+        },
+    ),
+    (
+        ":1=http://a?timeout=5s&methods=GET,POST&host=client&forwarded=&request-id=off&max-body=1MiB&retry-tries=3"
+        "&retry-statuses=503&rate-limit-rate=5&rate-limit-key=user&request-remove=Cookie,X-*&check=http&check-host=b",
+        {
+            "listen": ":1",
+            "upstreams": ["a:80"],
+            "check": Check(http=HttpCheck(host="b")),
+            "http": Http(
+                timeout=Seconds(5), methods=("GET", "POST"), host="client", forwarded=(), request_id=None,
+                max_body=Bytes(1 << 20), retry=Retry(tries=3, statuses=(503,)),
+                rate_limit=RateLimit(rate=5, key="user"), request=HeaderChanges(remove=("Cookie", "X-*")),
+            ),
+        },
+    ),
+    (
+        ":1=http+rediss://a,b/1?timeout=1s&http-timeout=9s&keep-alive=5s&hash=md5",
+        {
+            "listen": ":1",
+            "upstreams": [Upstream(address="a:6379", tls=HTTP_TLS), Upstream(address="b:6379", tls=HTTP_TLS)],
+            "redis": Redis(timeout=Seconds(1), hash="md5", database=1),
+            "http": Http(timeout=Seconds(9), keep_alive=Seconds(5)),
+        },
+    ),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(("word", "said"), WORDS)
 def test_a_word_says_its_listener(word: str, said: dict[str, Any]) -> None:
     assert given_in(word) == said
@@ -148,9 +199,8 @@ WRONG = [
     (":1=", "write :6379="),
     ("=tcp://a:1", "write :6379="),
     (":1=db:5432", "write :1=tcp://db:5432 or :1=redis://db:5432"),
-    (":1=http://a:80", "this version does not serve; tcp:// carries it"),
     (":1=rdis://a", "unknown; did you mean redis://?"),
-    (":1=zzz://a", "unknown; known are redis://, rediss://"),
+    (":1=zzz://a", "unknown; known are http+redis://, http+rediss://, http://"),
     ("1=tcp://a:1", "expected :PORT for loopback, IP:PORT, *:PORT for every interface, or the path of a unix socket; "),
     ("db:1=tcp://a:1", "expected an IP address of this machine"),
     (":65536=tcp://a:1", "has listen ':65536'"),
@@ -204,7 +254,25 @@ def test_a_wrong_word_says_what_is_wrong_and_what_to_write(word: str, text: str)
     assert "; " in str(caught.value) or "expected" in str(caught.value)
 
 
+WRONG += [
+    (":1=http://a?tiemout=5", "?tiemout is unknown; did you mean timeout?"),
+    (":1=tcp://a:1?max-body=5", "?max-body is unknown; it is for http:// and https://"),
+    (":1=http://a?hash=md5", "?hash is unknown; it is for redis://"),
+    (":1=http://a?auth-api-keys=k", "?auth-api-keys holds a secret in plain text; give auth-api-keys-file"),
+    (":1=http://a?auth-basic-users-file=/none", "?auth-basic-users_file is '/none', which cannot be read"),
+    (":1=http://a?retry-tries=x", "?retry-tries is 'x', expected a whole number"),
+    (":1=http://u@a", "has a user or a password alone; write USER:PASSWORD@"),
+    (":1=http://a?path=/v1", "?path is unknown"),
+    (":1=http://a:x", "has a port that is no number; write HOST:PORT"),
+    (":1=https://a,http://b", "mixes https:// with 'http://b'"),
+]
+
 SECRETS = [
+    ":1=http://bot:hun/ter2@a",
+    ":1=http://bot:hunter2@a?timeout=x",
+    ":1=https://bot:hunter2@a:x",
+    ":1=http://bot:hunter2@a?credential-api-key-file=/etc/hostname",
+    ":1=http://a?credential-api-key=hunter2",
     ":1=redis://bot:hunter2@a?password_file=/x",
     ":1=redis://bot:hunter2@a?password=hunter2",
     ":1=redis://a?client-password=hunter2",
@@ -231,6 +299,30 @@ def test_a_user_and_a_password_may_stand_in_the_url_and_are_shown_nowhere() -> N
     assert "p@ss" not in repr(listener)
 
 
+def test_a_user_and_a_password_of_an_http_upstream_are_sent_to_it_and_shown_nowhere() -> None:
+    listener = read_route(":1=https://bot:p%40ss@api.example/v1")
+    assert listener.http and listener.http.credential and listener.http.credential.basic
+    assert listener.http.credential.basic.user == "bot"
+    assert listener.http.credential.basic.password.reveal() == "p@ss"
+    assert [each.address for each in listener.upstreams] == ["api.example:443"]
+    assert "p@ss" not in repr(listener)
+
+
+def test_secrets_of_http_come_from_files_one_of_each_part(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("s3cret")
+    words = ["auth-api-keys", "auth-basic-users", "auth-bearer-tokens", "auth-jwt-secret", "credential-hmac-key"]
+    options = "&".join(f"{word}-file={tmp_path}/s" for word in words)
+    http = read_route(f":1=http://a?{options}&auth-api-keys-query=key&credential-hmac-key-id=us").http
+    assert http and http.auth and http.credential and http.credential.hmac
+    assert http.auth.api_keys and http.auth.basic and http.auth.bearer and http.auth.jwt and http.auth.jwt.secret
+    secrets = (
+        http.auth.api_keys.keys, http.auth.basic.users, http.auth.bearer.tokens, http.auth.jwt.secret,
+        http.credential.hmac.key,
+    )  # fmt: skip
+    assert [each.reveal() for each in secrets] == ["s3cret"] * 5
+    assert (http.auth.api_keys.query, http.credential.hmac.key_id) == ("key", "us")
+
+
 hosts = st.one_of(
     st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?(\.[a-z]{1,5}){0,3}\Z"),
     st.ip_addresses(v=4).map(str),
@@ -242,7 +334,7 @@ servers = st.lists(
 
 
 @settings(max_examples=50)
-@given(servers, st.sampled_from(["tcp", "redis"]))
+@given(servers, st.sampled_from(["tcp", "redis", "http"]))
 def test_servers_are_read_as_they_are_written(written: list[tuple[str, int, int]], scheme: str) -> None:
     text = ",".join(f"{host}:{port}:{weight}" for host, port, weight in written)
     listener = read_route(f":1={scheme}://{text}")
@@ -254,7 +346,13 @@ def test_servers_are_read_as_they_are_written(written: list[tuple[str, int, int]
 @settings(max_examples=40)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_any_text_is_a_listener_or_an_error_that_can_be_read(head: str, query: str) -> None:
-    for word in (head, f":1=tcp://{head}", f":1=redis://a?{query}", f":1=tcp://a:1?{head}={query}"):
+    for word in (
+        head,
+        f":1=tcp://{head}",
+        f":1=redis://a?{query}",
+        f":1=http://{head}?{query}",
+        f":1=tcp://a:1?{head}={query}",
+    ):
         try:
             assert read_route(word).upstreams
         except WrongSettings as error:
