@@ -182,10 +182,14 @@ class Ambassador:
         numbers = {
             name: sum(cast(float, each) for each in counted[name].values()) for name in _NUMBERS if name in counted
         }
-        return {
-            "numbers": numbers,
-            "tables": {"upstreams": self._upstreams.rows(), "connections": self._carrying.shown()},
-        }
+        tables = {"upstreams": self._upstreams.rows(), "connections": self._carrying.shown()}
+        if "http_requests_total" in counted:
+            from sidecars.ambassador.http import page  # only who serves HTTP has it
+
+            numbers |= page.numbers(counted)
+            http = {"http": page.rows(counted), "last_refusals": page.refusals(self._carrying.refusals())}
+            tables = http | tables
+        return {"numbers": numbers, "tables": tables}
 
 
 _NUMBERS = (

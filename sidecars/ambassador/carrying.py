@@ -48,6 +48,9 @@ class Carrying(Protocol):
     def shown(self) -> list[dict[str, object]]:
         """Give a row for each of some connections."""
 
+    def refusals(self) -> list[dict[str, object]]:
+        """Give a row for each of the last requests that were refused."""
+
     def reopen(self) -> None:
         """Open the access log anew."""
 
@@ -116,6 +119,7 @@ class Here:
         self.drain = self._plane.drain
         self.connections = self._plane.connections
         self.shown = self._plane.shown
+        self.refusals = self._plane.refusals
 
     def counted(self) -> Counted:
         """Give all that was counted."""

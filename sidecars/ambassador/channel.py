@@ -57,12 +57,13 @@ class Reopen(NamedTuple):
 
 
 class Report(NamedTuple):
-    """From a worker, once it can carry, and whenever it is asked."""
+    """From a worker, once it can carry, and whenever it is asked; what it tells is as Plane has it."""
 
     number: int
     connections: int
     counted: Counted
     shown: list[dict[str, object]]
+    refusals: Sequence[dict[str, object]] = ()
 
 
 class Channel:

@@ -169,6 +169,13 @@ class Plane:
             rows += gate.mode.shown()[: _MOST_ROWS - len(rows)]
         return rows
 
+    def refusals(self) -> list[dict[str, object]]:
+        """Rows of the last refusals: {"time", "listener", "client", "method", "path", "status", "rule", "detail"}.
+
+        The time is in seconds since 1970, the path without its query.
+        """
+        return [row for gate in self._every() for row in getattr(gate.mode, "refused", ())]
+
     def close(self) -> None:
         """End everything, at once."""
         self._shut = True

@@ -84,7 +84,7 @@ class Worker:
         if self._plane:
             plane = self._plane
             counted = with_dropped(plane.counted(), self._access)
-            self._channel.send(Report(number, plane.connections(), counted, plane.shown()))
+            self._channel.send(Report(number, plane.connections(), counted, plane.shown(), plane.refusals()))
 
     def _gone(self) -> None:
         """The parent has ended, or has let this process go: what is open is closed."""

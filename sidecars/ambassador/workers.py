@@ -248,6 +248,10 @@ class Workers:
         """Give rows of connections, from every worker."""
         return [{**row, "worker": each.index + 1} for each in self._workers for row in each.report.shown]
 
+    def refusals(self) -> list[dict[str, object]]:
+        """Give the last refusals of every worker."""
+        return [{**row, "worker": each.index + 1} for each in self._workers for row in each.report.refusals]
+
     def keep(self, report: Report) -> None:
         """Remember what a worker has counted that is gone."""
         self._past = added([self._past, lasting(report.counted)])
