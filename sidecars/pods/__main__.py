@@ -25,7 +25,7 @@ usage: sidecars COMMAND
 
 
 def main() -> None:
-    """Run the command that the first word names. Each imports what it needs and no more: the others may not be there."""
+    """Run the command that the first word names; each imports what it needs itself, for the rest may not be there."""
     match sys.argv[1:]:
         case ["--version"]:
             from sidecars import __version__
