@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 
 from sidecars.core.follow.find import COMPRESSED, packed_ending, rotated
@@ -13,6 +14,8 @@ Entry = tuple[str, os.stat_result]
 
 # As many files of one directory are asked for one by one; then an index is cheaper.
 _DIRECT = 2
+# File systems take times from a clock that ticks: of two changes in one tick, the second is not to be seen.
+_TICK_NS = 20_000_000
 
 
 def bases(path: str) -> Iterator[str]:
@@ -69,6 +72,8 @@ class _Directory:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._modified = self._time()
+        self._quiet = time.time_ns() - self._modified > _TICK_NS
         self._plain, self._packed = _Listed(), _Listed()
         self._found: dict[tuple[str, bool, bool], dict[int, Entry]] = {}
         with contextlib.suppress(OSError):
@@ -77,6 +82,15 @@ class _Directory:
                     self._plain.names.append((name, name))
                 elif ending := packed_ending(name):
                     self._packed.names.append((name, name.removesuffix(ending)))
+
+    def _time(self) -> int:
+        with contextlib.suppress(OSError):
+            return os.stat(self._path or ".").st_mtime_ns
+        return 0
+
+    def settled(self) -> bool:
+        """Tell whether no name can have come, gone or moved on since it was listed."""
+        return self._quiet and self._time() == self._modified
 
     def rotated(self, base: str, *, packed: bool = False) -> dict[int, Entry]:
         """Give what may be rotated from this name, by inode; packed: what was compressed of that, or of this name."""
@@ -126,6 +140,10 @@ class Names:
         for some in self._some(path, real, packed=True):
             found |= some
         return list(found.values())
+
+    def settled(self) -> bool:
+        """Tell whether nothing can have been overlooked because a name was given while they were read."""
+        return all(directory.settled() for directory in self._directories.values())
 
     def _some(self, path: str, real: str, *, packed: bool = False) -> Iterator[dict[int, Entry]]:
         target = real or os.path.realpath(path)

@@ -164,9 +164,8 @@ class Predecessors:
 
     def missed(self, lane: Lane, before: File | None = None) -> bool:
         """Read what came under this path and was rotated away unseen, before the given file; False if there is none."""
-        limit = before if before is not None and before.real else None
         found, first = False, before
-        for file in succession.missed(lane.path, lane.since, limit, self._known, self._listed()):
+        for file in self._generations(lane, before):
             if any(succession.begins_like(file, content) for content in lane.contents):
                 self._settle(lane, file)
                 continue
@@ -178,6 +177,15 @@ class Predecessors:
             self.place(lane, file)
             first, found = first if found else file, True
         return self._missed_archives(lane, first, self._listed()) or found
+
+    def _generations(self, lane: Lane, before: File | None) -> list[File]:
+        entries = self._names.of(lane.path) if self._names else succession.listed(lane.path)
+        files = succession.missed(lane.path, lane.since, self._known, entries)
+        # Rotated names, and copies, are all of the past: but not of a file that was itself rotated by the end of the
+        # listing. What a symlink leads to has siblings that it leads to later.
+        if files and before is not None and (before.real or not _is_under_path(lane, before)):
+            return succession.until(files, before)
+        return files
 
     def _missed_archives(self, lane: Lane, before: File | None, names: Names) -> bool:
         archives = self.unpacking.missed(lane, names) if names.packed(lane.path) else []

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from sidecars.core.follow.file import File, open_file
 from sidecars.core.follow.identity import HEAD_BYTES, TAIL_BYTES, Position, head_of, same_content
-from sidecars.core.follow.names import Names
+from sidecars.core.follow.names import Entry, Names
 
+# While names move on, so many listings are made at most.
+_LISTINGS = 5
 # Content shorter than this says too little to take a file with another inode for the same one after a restart.
 _TELLING_BYTES = 512
 
@@ -31,27 +33,50 @@ def _opened(path: str, name: str) -> File | None:
         return None
 
 
-def _between(file: File, since: int, before: File | None) -> bool:
-    """Tell whether a rotated file was begun since then, and before the other."""
-    if file.born is None:
-        return file.modified > since
-    # What a symlink leads to has siblings that it leads to later. Rotated names, and copies, are all of the past.
-    if before is not None and before.born is not None and file.born > before.born:
-        return False
-    return file.born > since
+def _begun(file: File, since: int) -> bool:
+    """Tell whether a rotated file was begun since then."""
+    return (file.modified if file.born is None else file.born) > since
 
 
-def missed(path: str, since: int, before: File | None, known: Known, names: Names) -> list[File]:
+def until(files: list[File], last: File) -> list[File]:
+    """Give those that were not begun after another one; close the others."""
+    later = [file for file in files if file.born is not None and last.born is not None and file.born > last.born]
+    for file in later:
+        file.close()
+    return [file for file in files if file not in later]
+
+
+def listed(path: str) -> Iterator[Entry]:
+    """Give what rotation may have made of the file under `path`, listed until two listings agree.
+
+    A listing overlooks a file that gets another name while it is read, and may show one that was rotated later.
+    """
+    last: set[tuple[str, int]] | None = None
+    for _ in range(_LISTINGS):
+        names = Names()
+        entries = names.of(path)
+        shown = {(name, status.st_ino) for name, status in entries}
+        if shown == last:
+            return
+        yield from entries
+        if names.settled():
+            return
+        last = shown
+
+
+def missed(path: str, since: int, known: Known, entries: Iterable[Entry]) -> list[File]:
     """Open the generations that were under `path` since a time, in nanoseconds, and were rotated away unseen.
 
-    Oldest first. A listing may overlook names that are given while it is read: who needs to be sure lists again later.
+    Oldest first. While names move on all the time, one may still be overlooked: who needs to be sure lists again later.
     """
     found: dict[Identity, File] = {}  # names move on while they are read, so one file may be met under two
-    for name, status in names.of(path):
+    for name, status in entries:
+        if (status.st_dev, status.st_ino) in found:
+            continue
         file = _opened(path, name) if status.st_mtime_ns > since and not known.of_stat(status) else None
         if file is None:
             continue
-        if file.identity not in found and not known.of_file(file) and _between(file, since, before):
+        if file.identity not in found and not known.of_file(file) and _begun(file, since):
             found[file.identity] = file
         else:
             file.close()

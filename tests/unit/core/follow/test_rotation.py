@@ -11,7 +11,8 @@ import pytest
 
 from sidecars.core.follow import metrics, succession
 from sidecars.core.follow.file import File, open_file
-from sidecars.core.follow.lane import Options
+from sidecars.core.follow.lane import Options, Source
+from sidecars.core.follow.tracker import Tracker
 from tests.unit.core.follow.stream import PATIENCE, run, streaming
 
 
@@ -104,6 +105,39 @@ def test_every_file_of_several_rotations_between_two_looks_is_read(log: Path, pa
                 assert stream.data == expected
 
     run(scenario())
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_file_that_is_rotated_while_the_names_are_read_is_not_overlooked(log: Path, quiet: bool) -> None:
+    append(log, b"a")
+    rename_away(log)
+    append(log, b"b")
+    inode = log.stat().st_ino
+    if quiet:
+        os.utime(log.parent, (0, 0))
+    entries = succession.listed(str(log))
+    next(entries)
+    rename_away(log)
+    assert inode in {status.st_ino for _, status in entries}
+
+
+def test_what_came_after_a_file_that_was_rotated_since_it_was_seen_is_read_after_it(log: Path) -> None:
+    append(log, b"a\n")
+    tracker = Tracker([Source((str(log),))], Options(watch=False), "test")
+    tracker.remember(None)
+    tracker.scan()
+    for name in (b"b\n", b"c\n", b"d\n"):
+        tick(log)
+        rename_away(log)
+        append(log, name)
+        if name == b"b\n":
+            tracker.look(str(log))
+    # c is found by its rotated name, while b is still taken for the file under the path.
+    tracker.list_again(at_once=True)
+    tracker.look(str(log))
+    given = [bytes(batch.data) for batch in iter(tracker.turns.next, None)]
+    tracker.registry.descriptors.close_all()
+    assert given == [b"a\n", b"b\n", b"c\n", b"d\n"]
 
 
 def test_files_that_were_created_in_one_tick_of_the_clock_are_told_apart(log: Path, options: Options) -> None:
