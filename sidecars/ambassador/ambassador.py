@@ -58,7 +58,7 @@ class Ambassador:
             await self._until_drain(life, crashed)
             await self._drain(life)
         finally:
-            await self._end()
+            await self._end_whole()
 
     def _decide(self, loop: Loop, life: Lifecycle) -> asyncio.Future[None]:
         from sidecars.ambassador.decider import Decider  # workers start meanwhile
@@ -153,6 +153,17 @@ class Ambassador:
     def _close_listeners(self, finish: bool = False) -> None:
         self._carrying.drain(True, finish)
         self._listening.close_others(())
+
+    async def _end_whole(self) -> None:
+        """End, and let a stop that comes meanwhile change nothing: it tells what is being done, within its own time.
+
+        The drain uses its grace up to the last moment, so the deadline falls into the end on a busy machine.
+        """
+        end = asyncio.ensure_future(self._end())
+        while not end.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({end})
+        end.result()
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):

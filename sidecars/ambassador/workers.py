@@ -22,7 +22,7 @@ from sidecars.core.log import log
 _ANSWER = 1.0  # seconds a worker may take to report
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds before a worker that has died is replaced
 _PROVEN = 30.0  # seconds after which a worker is taken to have lived
-_END = 0.8  # seconds a worker has to end by itself
+_END = 0.7  # seconds a worker has to end by itself: with the last look before, less than the second of who is stopped
 _REAP = 0.01  # seconds between two looks whether a killed process has ended
 
 

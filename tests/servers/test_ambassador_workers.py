@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.servers.ambassador import Ambassador, Upstream, configured, exchange, received, running
+from tests.servers.ambassador import PATIENCE, Ambassador, Upstream, configured, exchange, received, running
 
 
 @pytest.fixture
@@ -118,6 +118,22 @@ def test_the_workers_end_with_the_program_and_none_is_left_as_a_zombie(several):
     several.send(signal.SIGTERM)
     assert several.ended()[0] == 0
     assert not any(each.is_running() for each in workers)
+
+
+def test_a_grace_that_runs_out_while_the_workers_are_ended_leaves_none_behind(upstream):
+    # A worker that hangs takes the drain a second, and the end after it nearly another: the deadline falls into that.
+    arguments = (f":0=tcp://{upstream.address}", "--workers=2", "--drain-close-listeners", "--grace=1500ms")
+    with running(*arguments) as ambassador:
+        hung = psutil.Process(ambassador.children()[0])
+        hung.suspend()
+        try:
+            ambassador.send(signal.SIGTERM)
+            _, alive = psutil.wait_procs([hung], timeout=PATIENCE)
+            assert alive == []
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                hung.kill()
+        assert ambassador.ended()[0] == 0
 
 
 def test_workers_share_the_limit_of_connections_and_a_dead_one_gives_its_places_back(upstream, tmp_path):
