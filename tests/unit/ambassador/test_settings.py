@@ -163,6 +163,21 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"listen": ":1", "upstreams": [{"address": "srv://a"}], "redis": {}}, "a shard is one server; list the shards"),
     ({"listen": ":1", "upstreams": [A], "tls": {"cert": "/none"}}, "/none cannot be read"),
     ({"listen": ":1", "upstreams": [A], "tls": {"cert": ""}}, "has an empty cert; give the path"),
+    ({"listen": ":1", "upstreams": [{**A, "path": "/v1"}]}, "the upstream a:1 with a path, but no http; give http: {}"),
+    ({"listen": ":1", "upstreams": [{**A, "path": "v1"}], "http": {}}, "has path 'v1', expected one as /v1"),
+    ({"listen": ":1", "upstreams": [{**A, "path": "/v1/"}], "http": {}}, "has path '/v1/', expected one as /v1"),
+    ({"listen": ":1", "upstreams": [{**A, "path": "/v1"}], "http": {}, "redis": {}}, "a shard has none; leave it out"),
+    ({"listen": ":1", "upstreams": [{**A, "tls": {"alpn": ["h 2"]}}]}, "has alpn 'h 2', expected the name of a"),
+    ({"listen": ":1", "upstreams": [{**A, "tls": {"alpn": ["h2"]}}], "http": {}}, "HTTP mode speaks http/1.1; leave"),
+    ({"listen": ":1", "upstreams": [A], "http": {"retry": {"tires": 1}}}, "http.retry.tires in {file} is unknown; did"),
+    (
+        {"listen": ":1", "upstreams": [A], "http": {"headers": [{"matches": "x"}]}},
+        "headers[0].name in {file} is not set",
+    ),
+    (
+        {"listen": ":1", "upstreams": [A], "http": {"auth": {"bearer": {"tokens": "t"}}}},
+        "http.auth.bearer.tokens in {file} holds a secret in plain text; give tokens_file",
+    ),
 ]
 
 
@@ -254,6 +269,9 @@ SCHEMA: list[tuple[dict[str, Any], bool]] = [
     ({"listeners": [{"listen": ":1", "upstreams": [{"address": "a:1"}], "redis": {"hash": "md6"}}]}, False),
     ({"listeners": [{"listen": ":1", "upstreams": ["a:1"]}]}, False),
     ({"listeners": [{"listen": ":1"}]}, False),
+    ({"listeners": [{"listen": ":1", "upstreams": [{"address": "a:1", "path": "/v1"}], "http": {}}]}, True),
+    ({"listeners": [{"listen": ":1", "upstreams": [{"address": "a:1"}], "http": {"timeout": "5s"}}]}, True),
+    ({"listeners": [{"listen": ":1", "upstreams": [{"address": "a:1"}], "http": {"auth": {"none": {}}}}]}, False),
     ({"redis_servers": "a:1:1"}, False),
     ({"timeout": "2000"}, False),
     ({"nutcracker_config": "/etc/nutcracker.yml", "workers": 2}, True),
