@@ -8,9 +8,14 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from array import array
 
 _ROWS = 4096  # of what is limited; what has no places taken makes room for another
+_KEYS = 16384  # whose requests are limited one by one
+_WAYS = 8  # rows that one of them may have
 
 
 class Admission(Protocol):
@@ -20,6 +25,7 @@ class Admission(Protocol):
     give       one has ended that was let in
     may_begin  seconds to wait until a new connection may begin; at 0 it is counted as begun. Who is made to wait asks
                again then: nothing is reserved.
+    may_ask    the same for a request of one of very many, who is named by 64 bits that are not 0
     """
 
     def take(self, route: str, most: int | None) -> bool:
@@ -31,6 +37,40 @@ class Admission(Protocol):
     def may_begin(self, route: str, rate: float, burst: int) -> float:
         """Say how long the next one has to wait."""
 
+    def may_ask(self, name: int, rate: float, burst: int) -> float:
+        """Say how long the next request has to wait."""
+
+
+class Keys:
+    """When the next request of each of many is due, in a table whose size does not depend on how many there are.
+
+    Each has one of a few rows, by its name; who comes new takes that of who has been quiet for longest. Strangers who
+    make up many names can so free somebody of his past, but fill no memory.
+    """
+
+    def __init__(self, names: array[int] | memoryview[int], due: array[float] | memoryview[float]) -> None:
+        self._names = names
+        self._due = due
+
+    @classmethod
+    def alone(cls) -> Keys:
+        """Give a table in memory of this process."""
+        from array import array  # where there is such a limit only
+
+        return cls(array("Q", bytes(8 * _KEYS)), array("d", bytes(8 * _KEYS)))
+
+    def may_ask(self, name: int, now: float, rate: float, burst: int) -> float:
+        """Say how long the next request has to wait; at 0 it is counted."""
+        names, due = self._names, self._due
+        first = name % (_KEYS // _WAYS) * _WAYS
+        rows = range(first, first + _WAYS)
+        row = next((row for row in rows if names[row] == name), -1)
+        if row < 0:
+            row = min(rows, key=due.__getitem__)
+            names[row], due[row] = name, 0.0
+        due[row], wait = paced(due[row], now, rate, burst)
+        return wait
+
 
 class Alone:
     """The limits of one process."""
@@ -38,6 +78,7 @@ class Alone:
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
         self._due: dict[str, float] = {}
+        self._keys: Keys | None = None
 
     def take(self, route: str, most: int | None) -> bool:
         """Let one more in, unless there are so many."""
@@ -59,6 +100,12 @@ class Alone:
         """Say how long the next one has to wait."""
         self._due[route], wait = paced(self._due.get(route, 0.0), time.monotonic(), rate, burst)
         return wait
+
+    def may_ask(self, name: int, rate: float, burst: int) -> float:
+        """Say how long the next request has to wait."""
+        if self._keys is None:
+            self._keys = Keys.alone()
+        return self._keys.may_ask(name, time.monotonic(), rate, burst)
 
 
 def paced(due: float, now: float, rate: float, burst: int) -> tuple[float, float]:
@@ -88,7 +135,9 @@ class Shared:
         memory = memoryview(mmap.mmap(descriptor, _size(processes)))
         self._names = memory[: 8 * _ROWS].cast("Q")
         self._due = memory[8 * _ROWS : 16 * _ROWS].cast("d")
-        self._taken = memory[16 * _ROWS :].cast("i")
+        keys = (16 + 4 * processes) * _ROWS
+        self._taken = memory[16 * _ROWS : keys].cast("i")
+        self._keys = Keys(memory[keys : keys + 8 * _KEYS].cast("Q"), memory[keys + 8 * _KEYS :].cast("d"))
         self._rows: dict[str, tuple[int, int]] = {}
 
     @staticmethod
@@ -120,6 +169,11 @@ class Shared:
         with self._locked():
             self._due[row], wait = paced(self._due[row], time.monotonic(), rate, burst)
             return wait
+
+    def may_ask(self, name: int, rate: float, burst: int) -> float:
+        """Say how long the next request has to wait."""
+        with self._locked():
+            return self._keys.may_ask(name, time.monotonic(), rate, burst)
 
     def forget(self, index: int) -> None:
         """Give back the slots of a process that is gone."""
@@ -166,7 +220,7 @@ class Shared:
 
 
 def _size(processes: int) -> int:
-    return _ROWS * (16 + 4 * processes)
+    return _ROWS * (16 + 4 * processes) + 16 * _KEYS  # what is never touched takes no memory
 
 
 def _name(route: str) -> int:
