@@ -33,4 +33,28 @@ class Signer(Protocol):
 
 def signer(credential: Credential | None) -> Signer | None:
     """Give what puts this credential into requests; None where there is nothing to put."""
-    return None
+    if credential is None:
+        return None
+    if credential.sigv4:
+        from sidecars.ambassador.http.credentials.sigv4 import SigV4Signer  # botocore, where it is wanted only
+
+        return SigV4Signer(credential.sigv4)
+    if credential.hmac:
+        from sidecars.ambassador.http.credentials.hmac import BodySigner, MessageSigner
+
+        return (
+            MessageSigner(credential.hmac)
+            if credential.hmac.style == "message-signature"
+            else BodySigner(credential.hmac)
+        )
+    from sidecars.ambassador.http.credentials.keys import HeaderSigner
+
+    return HeaderSigner.of(credential)
+
+
+def without(headers: Headers, *names: bytes) -> Headers:
+    """Give the headers without those of these names, which are in small letters; with _ for - they go too.
+
+    Frameworks that make variables of headers take both for one, and a client's would stand beside ours.
+    """
+    return [each for each in headers if each[0].lower().replace(b"_", b"-") not in names]
