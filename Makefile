@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 bin := .venv/bin
 SEEDS := 100
 
-.PHONY: help demo test lint torture slow bench engine engine-stop tools images release-dry-run clean
+.PHONY: help demo test lint docs torture slow bench engine engine-stop tools images release-dry-run clean
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -26,6 +26,9 @@ lint: .venv/dev  ## style, types, imports, Dockerfile
 	$(bin)/mypy
 	$(bin)/lint-imports
 	$(bin)/hadolint images/Dockerfile
+
+docs: .venv/docs  ## the documentation as a site in build/site; to look at it: python3 -m http.server -d build/site
+	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet
 
 torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the summary that is committed
 	{ echo '## To stdout'; $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2; \
@@ -63,7 +66,7 @@ release-dry-run: .venv-release/installed  ## all of a release that needs no regi
 clean:  ## remove what these commands made here
 	rm -rf .venv .venv-bench .venv-release build dist tests/output *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.venv/demo .venv/dev: .venv/%: pyproject.toml .venv/bin/pip
+.venv/demo .venv/dev .venv/docs: .venv/%: pyproject.toml .venv/bin/pip
 	@echo 'installing into .venv: sidecars[$*]'
 	@$(bin)/pip install --quiet --quiet --editable '.[$*]'
 	@touch $@
