@@ -85,7 +85,7 @@ class PodSpec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def volumes(self) -> list[dict[str, Any]]:
         """The volumes as they are written."""
-        return _maps(self.spec.get("volumes"))
+        return maps(self.spec.get("volumes"))
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,9 +229,10 @@ def _container(
         args=words(raw.get("args")),
         init=init and raw.get("restartPolicy") != "Always",
         env=_variables(raw.get("env")),
+        env_from=bool(raw.get("envFrom")),
         mounts=tuple(
             (str(each.get("name")), str(each.get("mountPath")), each.get("readOnly") is True)
-            for each in _maps(raw.get("volumeMounts"))
+            for each in maps(raw.get("volumeMounts"))
         ),
         working_dir=raw.get("workingDir") if isinstance(raw.get("workingDir"), str) else None,
         others=tuple(others),
@@ -247,11 +248,12 @@ def words(value: Any) -> tuple[str, ...]:
 
 def _variables(value: Any) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
-    for each in _maps(value):
+    for each in maps(value):
         given = each.get("value", "")
         found[str(each.get("name"))] = None if "valueFrom" in each else "" if given is None else str(given)
     return found
 
 
-def _maps(value: Any) -> list[dict[str, Any]]:
+def maps(value: Any) -> list[dict[str, Any]]:
+    """The maps of a list; of what is no list, none."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []

@@ -59,6 +59,10 @@ class Edits:
         else:
             _BlockMap(self, node).become(value)
 
+    def put_raw(self, start: int, text: str) -> None:
+        """Put a text of this text's own, with its line ends, at a place."""
+        self.splices.append(Splice(start, start, text))
+
     def value(self, key: Node, node: Node, value: Any) -> None:
         """Make the value of a key become another one."""
         if _same(node.data, value):
@@ -102,6 +106,10 @@ class Edits:
     def alone(self, at: int) -> bool:
         """Whether nothing but blanks stands before an offset on its line."""
         return not self.text[self.line_of(at) : at].strip()
+
+    def between(self, key: Node) -> str:
+        """What stands before a key in its map, where that is between braces: a blank, or a line end and blanks."""
+        return f"\n{' ' * key.column}" if self.alone(key.start) else " "
 
     def comments(self, start: int, end: int, node: Node | None = None) -> list[str]:
         """The comments in a part of the text, outside of the scalars of the node that lies in it."""
@@ -317,11 +325,12 @@ class _FlowMap:
     def _add(self, name: str, value: Any, before: str | None, first: str) -> None:
         pair = self._written({name: value})[1:-1]
         if before is None:
-            at = self.node.keys[first].start
-            self.edits.put(at, at, f"{pair}, ")
+            key = self.node.keys[first]
+            self.edits.put(key.start, key.start, f"{pair},{self.edits.between(key)}")
         else:
-            at = max(self.node.values[before].end, self.node.keys[before].end)
-            self.edits.put(at, at, f", {pair}")
+            key = self.node.keys[before]
+            at = max(self.node.values[before].end, key.end)
+            self.edits.put(at, at, f",{self.edits.between(key)}{pair}")
 
     def _remove(self, kept: list[str]) -> None:
         """Each run of keys that go, up to the next that stays, or from the last that stays."""
