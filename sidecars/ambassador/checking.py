@@ -186,6 +186,10 @@ def listener(one: Listener) -> None:
     _served(one)
     if one.allow:
         _allowed(one.allow)
+    if one.http is not None:
+        from sidecars.ambassador.http import checking as http  # only who has it pays for it
+
+        http.listener(one)
 
 
 def _numbers(one: Listener) -> None:
@@ -272,11 +276,20 @@ def settings(found: Settings, listeners: Sequence[Listener]) -> None:
         if not is_address(each.host) or not each.port:
             raise WrongSettings(f"--nameserver is {each!r}, expected an address and a port, as 10.96.0.10:53")
     _distinct(listeners, found.admin)
+    _files(listeners, found.allow_public)
+
+
+def _files(listeners: Sequence[Listener], allow_public: bool) -> None:
+    """Read what is in files now, so that what is wrong there is found before it is used."""
     for one in listeners:
         if one.tls or any(each.tls for each in one.upstreams):
             from sidecars.ambassador import tls  # only who speaks TLS pays for it
 
             tls.check(one)
+    if any(one.http for one in listeners):
+        from sidecars.ambassador.http import starting
+
+        starting.check(listeners, allow_public)
 
 
 def _stats(text: str) -> None:

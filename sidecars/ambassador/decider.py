@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from sidecars.ambassador.checks import Asked, Standing, Unknown, ask, keep_asking
 from sidecars.ambassador.live import Live, Wish
 from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.names import Name
-from sidecars.ambassador.plan import Counted, Outcome, Plan
+from sidecars.ambassador.plan import Counted, Outcome, Plan, Route
 from sidecars.ambassador.pool import LINGER, NoSuchUpstream, Pool
 from sidecars.ambassador.settings import Listener
 from sidecars.core.health import Health
 from sidecars.core.log import log
 from sidecars.core.resolve import Resolver
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.http.jwks import Issuers
 
 
 class Decider:
@@ -42,6 +47,7 @@ class Decider:
         self._uniform = random.Random().uniform  # noqa: S311  (jitter)
         self._resolver = Resolver(nameservers)
         self._pools: dict[str, Pool] = {}
+        self._issuers: Issuers | None = None
         self._names: dict[str, Name] = {}
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._due: asyncio.Handle | None = None
@@ -69,7 +75,17 @@ class Decider:
                 self._pools[listener.id] = Pool(listener, self._uniform)
         self._pools = {listener.id: self._pools[listener.id] for listener in listeners}
         self._resolve({name for pool in self._pools.values() for name in pool.names()})
+        self._fetch(listeners)
         self._publish()
+
+    def _fetch(self, listeners: Sequence[Listener]) -> None:
+        """Have the keys fetched that tokens are checked with."""
+        if any(each.http and each.http.auth and each.http.auth.jwt and each.http.auth.jwt.jwks for each in listeners):
+            from sidecars.ambassador.http.jwks import Issuers  # aiohttp and cryptography, for these listeners only
+
+            self._issuers = self._issuers or Issuers(self._spawn, self._soon, self._health)
+        if self._issuers:
+            self._issuers.update(listeners)
 
     def _resolve(self, wanted: set[str]) -> None:
         for text in self._names.keys() - wanted:
@@ -96,6 +112,10 @@ class Decider:
     def _hear(self, outcome: Outcome) -> None:
         pool = self._pools.get(outcome.route)
         if pool is None:
+            return
+        if outcome.reason == "jwks":
+            if self._issuers:
+                self._issuers.want(pool.listener)
             return
         reason = outcome.detail or outcome.reason
         left_out = pool.outcome(outcome.endpoint, outcome.ok, reason, self._loop.time())
@@ -147,13 +167,18 @@ class Decider:
         now = self._loop.time()
         for pool in self._pools.values():
             pool.refresh(self._names, now)
-        plan = Plan(tuple(pool.route(now) for pool in self._pools.values()))
+        plan = Plan(tuple(self._route(pool, now) for pool in self._pools.values()))
         self._check()
         self._wait_for_the_lingering()
         self._say_health(plan)
         if plan != self.plan:
             self.plan = plan
             self._changed(plan)
+
+    def _route(self, pool: Pool, now: float) -> Route:
+        route = pool.route(now)
+        known = self._issuers.known(pool.listener) if self._issuers else None
+        return replace(route, jwks=known) if known else route
 
     def _check(self) -> None:
         """See to it that each address is asked as its listener says now."""
@@ -213,6 +238,8 @@ class Decider:
         for pool in self._pools.values():
             pool.release()
         self._resolve(set())
+        if self._issuers:
+            self._issuers.update(())
         for handle in (self._due, self._linger):
             if handle:
                 handle.cancel()

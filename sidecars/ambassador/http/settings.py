@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from sidecars.ambassador.http import checking
 from sidecars.core.settings import Bytes, Help, Part, Seconds, Secret
 
 
@@ -16,6 +17,10 @@ class HeaderRule(Part, frozen=True):
     ] = None
     forbidden: Annotated[bool, Help("It must not be there; with matches: not with such a value.")] = False
 
+    def __post_init__(self) -> None:
+        """Refuse what is no header, and no expression; ValueError."""
+        checking.header_rule(self)
+
 
 class ApiKeys(Part, frozen=True):
     """Clients must give one of these keys."""
@@ -26,12 +31,20 @@ class ApiKeys(Part, frozen=True):
         None
     )
 
+    def __post_init__(self) -> None:
+        """Refuse a place where no key can be; ValueError."""
+        checking.api_keys(self)
+
 
 class Basic(Part, frozen=True):
     """Clients must log in with a user and a password."""
 
     users: Annotated[Secret, Help("The users, a line each: USER:PASSWORD, or USER:sha256:HEX.")]
     realm: Annotated[str, Help("What clients are told it is for.")] = "ambassador"
+
+    def __post_init__(self) -> None:
+        """Refuse a realm that cannot be quoted; ValueError."""
+        checking.basic(self)
 
 
 class Bearer(Part, frozen=True):
@@ -44,7 +57,13 @@ class Claim(Part, frozen=True):
     """What a claim of a JWT must be."""
 
     name: Annotated[str, Help("The claim; a dot goes into an object.")]
-    values: Annotated[tuple[str, ...], Help("It, or one of it if it is a list, must be one of these.")]
+    values: Annotated[
+        tuple[str, ...], Help("It, or one of it if it is a list, must be one of these; without any it must be there.")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an empty name; ValueError."""
+        checking.claim(self)
 
 
 class ClaimHeader(Part, frozen=True):
@@ -52,6 +71,10 @@ class ClaimHeader(Part, frozen=True):
 
     claim: Annotated[str, Help("The claim; a dot goes into an object.")]
     header: Annotated[str, Help("The header; what the client has put there is taken out.")]
+
+    def __post_init__(self) -> None:
+        """Refuse an empty claim, and what is no header; ValueError."""
+        checking.claim_header(self)
 
 
 class Jwt(Part, frozen=True):
@@ -76,6 +99,10 @@ class Jwt(Part, frozen=True):
     pass_on: Annotated[bool, Help("The upstream gets it too.")] = False
     claim_headers: Annotated[tuple[ClaimHeader, ...], Help("Claims that the upstream is told.")] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse no source of keys, two, and algorithms that do not go with it; ValueError."""
+        checking.jwt(self)
+
 
 class Auth(Part, frozen=True):
     """Who may come in: whoever satisfies one of what is given. What has let a client in is not passed on."""
@@ -84,6 +111,10 @@ class Auth(Part, frozen=True):
     basic: Annotated[Basic | None, Help("A user and a password.", none="")] = None
     bearer: Annotated[Bearer | None, Help("A token.", none="")] = None
     jwt: Annotated[Jwt | None, Help("A JSON Web Token.", none="")] = None
+
+    def __post_init__(self) -> None:
+        """Refuse no way at all; ValueError."""
+        checking.auth(self)
 
 
 class RateLimit(Part, frozen=True):
@@ -95,12 +126,20 @@ class RateLimit(Part, frozen=True):
         str, Help("Whose they are: client (its address), user (as whom it came in), listener, or header:NAME.")
     ] = "client"
 
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range, and an unknown key; ValueError."""
+        checking.rate_limit(self)
+
 
 class HeaderValue(Part, frozen=True):
     """A header and its value."""
 
     name: Annotated[str, Help("The header.")]
     value: Annotated[str, Help("The value.")]
+
+    def __post_init__(self) -> None:
+        """Refuse what would break out of a header; ValueError."""
+        checking.header_value(self)
 
 
 class HeaderRewrite(Part, frozen=True):
@@ -109,6 +148,10 @@ class HeaderRewrite(Part, frozen=True):
     name: Annotated[str, Help("The header.")]
     matches: Annotated[str, Help("A regular expression.")]
     to: Annotated[str, Help("What stands there instead of what it matches; \\1 is its first group.")]
+
+    def __post_init__(self) -> None:
+        """Refuse expressions that are none; ValueError."""
+        checking.header_rewrite(self)
 
 
 class HeaderChanges(Part, frozen=True):
@@ -119,12 +162,20 @@ class HeaderChanges(Part, frozen=True):
     set: Annotated[tuple[HeaderValue, ...], Help("Headers to put in the place of those of the same name.")] = ()
     add: Annotated[tuple[HeaderValue, ...], Help("Headers to put beside those of the same name.")] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what is no header; ValueError."""
+        checking.header_changes(self)
+
 
 class PathRewrite(Part, frozen=True):
     """A beginning of the path, and what stands in its place."""
 
     prefix: Annotated[str, Help("What the path begins with.")]
     to: Annotated[str, Help("What it begins with instead.")]
+
+    def __post_init__(self) -> None:
+        """Refuse paths that are not in their normal form; ValueError."""
+        checking.path_rewrite(self)
 
 
 class KeyCredential(Part, frozen=True):
@@ -133,12 +184,20 @@ class KeyCredential(Part, frozen=True):
     key: Annotated[Secret, Help("The key.")]
     header: Annotated[str, Help("The header.")] = "X-API-Key"
 
+    def __post_init__(self) -> None:
+        """Refuse what is no header; ValueError."""
+        checking.key_credential(self)
+
 
 class BasicCredential(Part, frozen=True):
     """A user and a password."""
 
     user: Annotated[str, Help("The user.")]
     password: Annotated[Secret, Help("The password.")]
+
+    def __post_init__(self) -> None:
+        """Refuse a user with a colon; ValueError."""
+        checking.basic_credential(self)
 
 
 class BearerCredential(Part, frozen=True):
@@ -158,6 +217,10 @@ class HmacCredential(Part, frozen=True):
     ] = "message-signature"
     header: Annotated[str, Help("Where style body puts it, as sha256=HEX.")] = "X-Hub-Signature-256"
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be quoted; ValueError."""
+        checking.hmac_credential(self)
+
 
 class SigV4Credential(Part, frozen=True):
     """AWS Signature Version 4. In the image ambassador-full only."""
@@ -171,6 +234,10 @@ class SigV4Credential(Part, frozen=True):
         True
     )
 
+    def __post_init__(self) -> None:
+        """Refuse half a key, and what the service does not take; ValueError."""
+        checking.sigv4_credential(self)
+
 
 class Credential(Part, frozen=True):
     """As whom the upstream knows the application: one of these."""
@@ -180,6 +247,10 @@ class Credential(Part, frozen=True):
     bearer: Annotated[BearerCredential | None, Help("A token.", none="")] = None
     hmac: Annotated[HmacCredential | None, Help("A signature with a shared key.", none="")] = None
     sigv4: Annotated[SigV4Credential | None, Help("AWS Signature Version 4.", none="")] = None
+
+    def __post_init__(self) -> None:
+        """Refuse none, and two; ValueError."""
+        checking.credential(self)
 
 
 class Retry(Part, frozen=True):
@@ -192,6 +263,10 @@ class Retry(Part, frozen=True):
     backoff: Annotated[Seconds, Help("How long to wait at first; doubled each time, with jitter.")] = Seconds(0.025)
     max_backoff: Annotated[Seconds, Help("How long at most; a Retry-After up to this is kept to.")] = Seconds(1)
     buffer: Annotated[Bytes, Help("Bodies up to this are kept for another try.")] = Bytes(64 * 1024)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range; ValueError."""
+        checking.retry(self)
 
 
 class Http(Part, frozen=True):
@@ -245,3 +320,7 @@ class Http(Part, frozen=True):
         Seconds, Help("How long a connection to an upstream is kept for the next request.")
     ] = Seconds(30)
     upstream_idle: Annotated[int, Help("How many such connections are kept for each address.")] = 100
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together, and numbers out of range; ValueError."""
+        checking.http(self)

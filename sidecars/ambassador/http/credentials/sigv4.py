@@ -41,7 +41,7 @@ _PLAIN, _FOR_S3 = _signature(SigV4Auth), _signature(S3SigV4Auth)
 
 
 class SigV4Signer:
-    """Signs with keys from files, or those the SDK finds: in variables, a profile, by a web identity, of the instance."""
+    """Signs with keys from files, or with those that the SDK finds: variables, a profile, a web identity, a role."""
 
     def __init__(self, settings: SigV4Credential) -> None:
         self.needs_body = settings.sign_body
