@@ -165,7 +165,7 @@ WORDS += [
     ),
     (
         ":1=http://a?timeout=5s&methods=GET,POST&host=client&forwarded=&request-id=off&max-body=1MiB&retry-tries=3"
-        "&retry-statuses=503&rate-limit-rate=5&rate-limit-key=user&request-remove=Cookie,X-*&check=http&check-host=b",
+        "&retry-statuses=503&rate-limit-rate=5&rate-limit-key=listener&request-remove=Cookie,X-*&check=http&check-host=b",
         {
             "listen": ":1",
             "upstreams": ["a:80"],
@@ -173,7 +173,7 @@ WORDS += [
             "http": Http(
                 timeout=Seconds(5), methods=("GET", "POST"), host="client", forwarded=(), request_id=None,
                 max_body=Bytes(1 << 20), retry=Retry(tries=3, statuses=(503,)),
-                rate_limit=RateLimit(rate=5, key="user"), request=HeaderChanges(remove=("Cookie", "X-*")),
+                rate_limit=RateLimit(rate=5, key="listener"), request=HeaderChanges(remove=("Cookie", "X-*")),
             ),
         },
     ),
