@@ -21,20 +21,22 @@ class Renewed(Generic[T]):
     make  raises ValueError, whose text must not have the secret in it; then, as when the file cannot be read, what was
           made before stays in force, and it is said once
     none  what there is as long as there was no good text
+    look  seconds between two looks at the file
     """
 
-    def __init__(self, secret: Secret, make: Callable[[str], T], none: T) -> None:
+    def __init__(self, secret: Secret, make: Callable[[str], T], none: T, look: float = _LOOK) -> None:
         self._secret = secret
         self._make = make
         self._made = none
         self._text: str | None = None
+        self._look_every = look
         self._due = 0.0
 
     def get(self) -> T:
         """Give it."""
         now = time.monotonic()
         if now >= self._due:
-            self._due = now + _LOOK
+            self._due = now + self._look_every
             self._look()
         return self._made
 
