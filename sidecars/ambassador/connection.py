@@ -81,6 +81,7 @@ class Connection:
         address: Peer | str | None = None,
         connect: float | None = None,
         retries: int = 0,
+        quiet: bool = False,
     ) -> None:
         """Count its end, write the access log, and let the next one in.
 
@@ -88,10 +89,11 @@ class Connection:
         upstream        its name
         address         which address of it was dialled
         connect         how many seconds the upstream took to accept
+        quiet           the access log has had a line for each request already
         """
         self._gate.left(self, reason)
         access = self._gate.plane.access
-        if access is not None:
+        if access is not None and not quiet:
             access.write(
                 {
                     "listener": self.listener,

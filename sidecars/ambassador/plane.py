@@ -25,7 +25,12 @@ _QUIET = 10.0  # seconds between two warnings
 
 
 class Mode(Protocol):
-    """What serves the connections of one route."""
+    """What serves the connections of one route.
+
+    gentle  its drain breaks nothing that clients count on, and so comes at once
+    """
+
+    gentle: bool
 
     def __init__(self, plane: Plane, route: Route) -> None: ...
 
@@ -149,7 +154,7 @@ class Plane:
         for gate in self._every():
             if close_listeners:
                 gate.stop()
-            if finish:
+            if finish or gate.mode.gentle:
                 gate.mode.drain()
 
     def connections(self) -> int:
@@ -187,7 +192,11 @@ class Plane:
 
 
 def _mode(route: Route) -> Callable[[Plane, Route], Mode]:
-    """What serves a route: passing bytes on, or sharding."""
+    """What serves a route: passing bytes on, sharding, or HTTP."""
+    if route.listener.http is not None and route.listener.redis is None:
+        from sidecars.ambassador.http.serving import Serving  # httptools, where there is HTTP only
+
+        return Serving
     if route.listener.redis is None:
         return Tcp
     from sidecars.ambassador.redis.sharding import Sharding  # the largest part, where there is Redis only

@@ -187,6 +187,16 @@ class Flow:
                 return
         self._yield()
 
+    def begin(self, before: bytes) -> None:
+        """Send what was read of the source before, and then all."""
+        self.count += len(before)
+        if before:
+            self._held = memoryview(before)
+            self.waiting = True
+            self.resume()
+        else:
+            self.read()
+
     def resume(self) -> None:
         """Send what is held, now that the sink may take it; then read on."""
         if self._held is not None:

@@ -20,6 +20,8 @@ _MOST_ROWS = 200
 class Tcp:
     """One listener in TCP mode."""
 
+    gentle = False
+
     def __init__(self, plane: Plane, route: Route) -> None:
         self.plane = plane
         self.route = route

@@ -60,6 +60,8 @@ class Sharding:
     tallies  by what a command's name looks like on the wire, those that one key comes first in: "3\\r\\nGET"
     """
 
+    gentle = False
+
     def __init__(self, plane: Plane, route: Route) -> None:
         self.plane = plane
         self.loop = plane.loop

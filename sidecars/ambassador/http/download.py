@@ -1,0 +1,157 @@
+"""The body of an answer on its way to the client: no more of it is read than the client takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, Chunks, chunk, last_chunk
+from sidecars.ambassador.http.heads import Malformed
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.http.exchange import Exchange
+    from sidecars.ambassador.http.link import Link
+
+_SIZE = 256 * 1024
+# One for all: what was read is sent at once, and what is not taken then is kept by itself.
+_BUFFER = memoryview(bytearray(_SIZE + 1))
+_ROUNDS = 8  # reads before others have their turn
+
+
+class Download:
+    """A body that is read from an upstream.
+
+    chunking  the client gets it in chunks
+    progress  when something came or went last
+    excess    the upstream has sent more than it said
+    """
+
+    __slots__ = ("_chunks", "_left", "chunking", "excess", "exchange", "progress")
+
+    def __init__(self, exchange: Exchange, length: int, *, chunking: bool, trailers: int) -> None:
+        self.exchange = exchange
+        self.chunking = chunking
+        self.excess = False
+        self.progress = exchange.session.loop.now
+        self._left = length
+        self._chunks = Chunks(trailers) if length == CHUNKED else None
+
+    def begin(self, head: bytes, rest: bytes) -> None:
+        """Send the head, and what came with it of the body."""
+        exchange = self.exchange
+        content, done = self._taken(rest) if rest or not self._left else (b"", False)
+        if exchange.session.send(head + content) and done:
+            exchange.whole()
+
+    def read(self, link: Link) -> None:
+        """Pass on what comes, until the upstream or the client would have to wait."""
+        self.progress = link.loop.now
+        if self._left > 0:
+            self._read_counted(link)
+        else:
+            self._read_framed(link)
+
+    def _read_counted(self, link: Link) -> None:  # noqa: C901  (the hot path of large answers)
+        """Pass on so many bytes as they are."""
+        exchange, session = self.exchange, self.exchange.session
+        recv_into, send, sharp = link.sock.recv_into, session.sock.send, link.sharp
+        for _ in range(_ROUNDS):
+            if session.held is not None:
+                return
+            # One more than is left: so its end is seen, or what should not be there.
+            wanted = min(_SIZE, self._left + 1)
+            try:
+                count = recv_into(_BUFFER, wanted)
+            except BlockingIOError:
+                link.readable = False
+                return
+            except OSError:
+                exchange.lost("upstream_reset")
+                return
+            if not count:
+                exchange.lost("upstream_closed")
+                return
+            if count < wanted and sharp and not link.ending:
+                link.readable = False
+            if count > self._left:
+                self.excess, count = True, self._left
+            self._left -= count
+            exchange.sent += count
+            try:
+                sent = send(_BUFFER[:count])
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                session.gone()
+                return
+            session.sent += sent
+            if sent < count:
+                session.hold(_BUFFER[sent:count])
+            if not self._left:
+                exchange.whole()
+                return
+            if not link.readable:
+                return
+        link.yield_()
+
+    def _read_framed(self, link: Link) -> None:  # noqa: C901  (the hot path of what has no length)
+        """Pass on chunks, or what comes until the end of the connection."""
+        exchange, session = self.exchange, self.exchange.session
+        for _ in range(_ROUNDS):
+            if session.held is not None or not link.readable:
+                return
+            try:
+                data = link.sock.recv(_SIZE // 4)
+            except BlockingIOError:
+                link.readable = False
+                return
+            except OSError:
+                exchange.lost("upstream_reset")
+                return
+            if len(data) < _SIZE // 4 and link.sharp and not link.ending:
+                link.readable = False
+            if not data:
+                self._ended(link)
+                return
+            try:
+                framed, done = self._taken(data)
+            except Malformed:
+                exchange.lost("bad_response")
+                return
+            if (framed and not session.send(framed)) or done:
+                if done and not exchange.over:
+                    exchange.whole()
+                return
+        link.yield_()
+
+    def _taken(self, data: bytes) -> tuple[bytes, bool]:
+        """Take the content out of what came, and give it as the client gets it, and whether that was all."""
+        chunks = self._chunks
+        done = False
+        if chunks is not None:
+            content, used = chunks.feed(data)
+            done = chunks.done
+            self.excess = used < len(data)
+        elif self._left == UNTIL_CLOSE:
+            content = data
+        else:
+            content = data[: self._left]
+            self.excess = len(data) > self._left
+            self._left -= len(content)
+            done = not self._left
+        self.exchange.sent += len(content)
+        if self.chunking:
+            content = chunk(content)
+            if done:
+                content += last_chunk(chunks.trailers if chunks else [])
+        return content, done
+
+    def _ended(self, link: Link) -> None:
+        """The upstream has ended, which is the end of the body where nothing else is said."""
+        exchange = self.exchange
+        if self._left != UNTIL_CLOSE or getattr(link.sock, "truncated", False):
+            exchange.lost("upstream_closed")
+            return
+        self.excess = True  # the connection is over
+        if self.chunking and not exchange.session.send(last_chunk([])):
+            return
+        exchange.whole()

@@ -1,0 +1,303 @@
+"""Where messages end, and what their heads say of the connection. Source: RFC 9112, sections 6 and 7; 3 for targets."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from sidecars.ambassador.http.heads import Malformed, read_request, read_response
+from sidecars.ambassador.http.request import Headers, Request
+
+# Lengths of a response's body that are none.
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)([/?].*)?", re.DOTALL)
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
+_ID = re.compile(rb"[!-~]{1,128}")
+_TELLING = frozenset(
+    {b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"te", b"keep-alive"}
+)
+_MOST_LINE = 1024  # bytes of a chunk's first line, with what nobody understands after the size
+_NO_TOKENS: frozenset[bytes] = frozenset()
+
+
+class Arrival(NamedTuple):
+    """A request's head, and what it says beside the request.
+
+    host      of Host, or of an absolute target; empty when HTTP/1.0 gives none
+    old       it is HTTP/1.0
+    keep      the connection may stay open afterwards
+    tokens    of Connection, in small letters: the headers that are for us only
+    upgrade   the protocol that is asked for, as b"websocket"; empty when none is
+    expects   the client waits for 100 (Continue) before it sends the body
+    trailers  the client understands trailers (TE)
+    """
+
+    request: Request
+    host: bytes
+    old: bool
+    keep: bool
+    tokens: frozenset[bytes]
+    upgrade: bytes
+    expects: bool
+    trailers: bool
+
+
+class Reply(NamedTuple):
+    """A response's head.
+
+    length  of its body: bytes, or CHUNKED or UNTIL_CLOSE
+    keep    the connection may be used again afterwards
+    """
+
+    status: int
+    reason: bytes
+    headers: Headers
+    length: int
+    keep: bool
+    tokens: frozenset[bytes]
+    upgrade: bytes
+
+
+def arrival(data: bytes, id_header: bytes | None) -> Arrival:
+    """Read the head of a request, up to and with the empty line, whose sender may want to be understood wrongly.
+
+    id_header  the name of the header with its id, in small letters: request.id is set by it
+
+    Raises Malformed, with the status to answer.
+    """
+    method, target, version, headers = read_request(data)
+    told = _told(headers, id_header)
+    get = told.get
+    old = version == b"1.0"
+    if method == "CONNECT":
+        raise Malformed(405, "CONNECT is not served here")
+    length = _request_length(get(b"content-length"), get(b"transfer-encoding"), old)
+    target, host = _place(target, _one_host(get(b"host"), old))
+    request = Request(method, target, headers, length)
+    if id_header and (ids := get(id_header)) and len(ids) == 1 and _ID.fullmatch(ids[0]):
+        request.id = ids[0].decode("ascii")
+    connection = get(b"connection")
+    tokens = _tokens(connection) if connection else _NO_TOKENS
+    keep = b"keep-alive" in tokens if old else b"close" not in tokens
+    expects = False
+    if expectations := get(b"expect"):
+        expects = _expects(expectations) and not old and length != 0
+    te = get(b"te")
+    return Arrival(
+        request,
+        host,
+        old,
+        keep and b"close" not in tokens,
+        tokens,
+        _upgrade(get(b"upgrade"), tokens) if tokens and not old and length == 0 else b"",
+        expects,
+        te is not None and b"trailers" in _tokens(te),
+    )
+
+
+def _told(headers: Headers, id_header: bytes | None) -> dict[bytes, list[bytes]]:
+    """Pick out the headers that say something of the connection."""
+    told: dict[bytes, list[bytes]] = {}
+    for name, value in headers:
+        low = name.lower()
+        if low in _TELLING or low == id_header:
+            if low in told:
+                told[low].append(value)
+            else:
+                told[low] = [value]
+    return told
+
+
+def _one_host(hosts: list[bytes] | None, old: bool) -> bytes:
+    if hosts is None:
+        if not old:
+            raise Malformed(400, "Host is missing")
+        return b""
+    if len(hosts) > 1 or not _HOST.fullmatch(hosts[0]):
+        raise Malformed(400, "Host is malformed" if len(hosts) == 1 else "there is more than one Host")
+    return hosts[0]
+
+
+def _place(target: bytes, host: bytes) -> tuple[bytes, bytes]:
+    """Give the target in origin form, and the host."""
+    if b"#" in target:
+        raise Malformed(400, "the target has a fragment")
+    if target[:1] == b"/" or target == b"*":
+        return target, host
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None or not _HOST.fullmatch(found[1]) or not found[1]:
+        raise Malformed(400, "the target is malformed")
+    if host and found[1].lower() != host.lower():
+        raise Malformed(400, "Host is not that of the target")
+    path = found[2] or b"/"
+    return (path if path[:1] == b"/" else b"/" + path), found[1]
+
+
+def _request_length(lengths: list[bytes] | None, codings: list[bytes] | None, old: bool) -> int | None:
+    if codings is None:
+        return 0 if lengths is None else _length(lengths, 400)
+    if lengths is not None:
+        raise Malformed(400, "Content-Length and Transfer-Encoding are both there")
+    if old:
+        raise Malformed(400, "HTTP/1.0 has no Transfer-Encoding")
+    if len(codings) > 1 or codings[0].lower() != b"chunked":
+        raise Malformed(501, "the Transfer-Encoding is not chunked alone")
+    return None
+
+
+def _length(lengths: list[bytes], status: int) -> int:
+    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        raise Malformed(status, "Content-Length is malformed")
+    return int(lengths[0])
+
+
+def _tokens(values: list[bytes]) -> frozenset[bytes]:
+    if len(values) == 1 and b"," not in values[0]:
+        return frozenset((values[0].strip(b" \t").lower(),))
+    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
+
+
+def _upgrade(protocols: list[bytes] | None, tokens: frozenset[bytes]) -> bytes:
+    """Give what is asked for; HTTP/2 is not to be had, and whoever asks for it goes on with HTTP/1.1 by itself."""
+    if not protocols or b"upgrade" not in tokens:
+        return b""
+    wanted = [each.strip(b" \t") for value in protocols for each in value.split(b",")]
+    return b", ".join(each for each in wanted if each and not each.lower().startswith((b"h2", b"http/", b"tls/")))
+
+
+def _expects(expectations: list[bytes]) -> bool:
+    if any(each.lower() != b"100-continue" for each in expectations):
+        raise Malformed(417, "the expectation is not known")
+    return True
+
+
+def reply(data: bytes, method: str) -> Reply:
+    """Read the head of a response to a request of this method. Raises Malformed."""
+    status, reason, version, headers = read_response(data)
+    told = _told(headers, None)
+    get = told.get
+    connection = get(b"connection")
+    tokens = _tokens(connection) if connection else _NO_TOKENS
+    old = version == b"1.0"
+    length = _reply_length(status, method, get(b"content-length"), get(b"transfer-encoding"), old)
+    keep = b"close" not in tokens and length != UNTIL_CLOSE and (not old or b"keep-alive" in tokens)
+    upgrade = get(b"upgrade")
+    return Reply(status, reason, headers, length, keep, tokens, upgrade[0] if upgrade else b"")
+
+
+def _reply_length(status: int, method: str, lengths: list[bytes] | None, codings: list[bytes] | None, old: bool) -> int:
+    length = UNTIL_CLOSE
+    if codings is not None:
+        if old or lengths is not None or len(codings) > 1 or codings[0].lower() != b"chunked":
+            raise Malformed(502, "the answer's Transfer-Encoding cannot be understood")
+        length = CHUNKED
+    elif lengths is not None:
+        length = _length(lengths, 502)
+    if method == "HEAD" or status < 200 or status in (204, 304):
+        return 0
+    return length
+
+
+class Chunks:
+    """A chunked body, as it comes: strict, since whoever reads it otherwise would find another message in it.
+
+    done      it has ended
+    trailers  what came after the last chunk
+    """
+
+    __slots__ = ("_end", "_left", "_line", "_most", "done", "trailers")
+
+    def __init__(self, most_trailers: int) -> None:
+        self.done = False
+        self.trailers: Headers = []
+        self._most = most_trailers  # bytes of them
+        self._left = 0  # bytes of this chunk that are still to come
+        self._line = b""  # the beginning of a line
+        # What the next line is: the end of a chunk, the beginning of one (None), or a trailer.
+        self._end: bool | None = None
+
+    def feed(self, data: bytes) -> tuple[bytes, int]:
+        """Take what came: give the content in it, and how many bytes belong to this body. Raises Malformed."""
+        pieces: list[bytes] = []
+        at, size = 0, len(data)
+        while at < size and not self.done:
+            if self._left:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                self._end = True
+            else:
+                at = self._feed_line(data, at)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), at
+
+    def _feed_line(self, data: bytes, at: int) -> int:
+        newline = data.find(b"\n", at) + 1
+        line = self._line + data[at : newline or None]
+        if self._end is True and line[:2] not in (b"\r", b"\r\n"):
+            raise Malformed(400, "a chunk is longer than it says")
+        if len(line) > (_MOST_LINE if self._end is None else self._most):
+            raise Malformed(400, "the line before a chunk, or a trailer, is too long")
+        if not newline:
+            self._line = line
+            return len(data)
+        self._line = b""
+        self._take(line)
+        return newline
+
+    def _take(self, line: bytes) -> None:
+        if self._end is True:
+            self._end = None
+        elif self._end is None:
+            found = _SIZE.fullmatch(line)
+            if found is None:
+                raise Malformed(400, "the size of a chunk is malformed")
+            self._left = int(found[1], 16)
+            if not self._left:
+                self._end = False
+        elif line == b"\r\n":
+            self.done = True
+        else:
+            found = _TRAILER.fullmatch(line)
+            if found is None:
+                raise Malformed(400, "a trailer is malformed")
+            self._most -= len(line)
+            self.trailers.append((found[1], found[2]))
+
+
+# What may not come after the content: it would change what was done before. Source: RFC 9110, section 6.5.1.
+_NOT_TRAILING = frozenset(
+    {
+        b"transfer-encoding", b"content-length", b"host", b"trailer", b"connection", b"keep-alive", b"te", b"upgrade",
+        b"content-encoding", b"content-type", b"content-range", b"content-location", b"cache-control", b"expect",
+        b"max-forwards", b"pragma", b"range", b"if-match", b"if-none-match", b"if-modified-since", b"age", b"expires",
+        b"if-unmodified-since", b"if-range", b"authorization", b"cookie", b"set-cookie", b"www-authenticate", b"date",
+        b"proxy-authorization", b"proxy-authenticate", b"proxy-connection", b"forwarded", b"location", b"vary",
+        b"retry-after",
+    }
+)  # fmt: skip
+
+
+def chunk(content: bytes) -> bytes:
+    """Write a chunk; of nothing, nothing, since that would be the last one."""
+    return b"%x\r\n%b\r\n" % (len(content), content) if content else b""
+
+
+def last_chunk(trailers: Headers) -> bytes:
+    """Write the end of a chunked body, with those trailers that may be one."""
+    if not trailers:
+        return b"0\r\n\r\n"
+    lines = [b"%b: %b\r\n" % pair for pair in trailers if _may_trail(pair[0].lower())]
+    return b"0\r\n%b\r\n" % b"".join(lines)
+
+
+def _may_trail(low: bytes) -> bool:
+    # What is known of the client is said at the head; with _ for -, some programs take it for the same.
+    return low not in _NOT_TRAILING and not low.replace(b"_", b"-").startswith(
+        (b"x-forwarded-", b"x-real-", b"x-request-id")
+    )

@@ -1,0 +1,246 @@
+"""A connection to an upstream: one request after another goes over it, and it waits in a pool between them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING
+
+from sidecars.ambassador.connection import Socket
+from sidecars.ambassador.dialling import Dialled
+from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, WRITE, Loop
+from sidecars.ambassador.passage import Target as Member
+from sidecars.ambassador.plan import Endpoint, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sidecars.ambassador.http.exchange import Exchange
+    from sidecars.ambassador.http.forwarding import Origin
+    from sidecars.ambassador.secured import Secured
+    from sidecars.ambassador.settings import Upstream
+
+_ENDING = HALF_CLOSED | GONE
+_WRITABLE = WRITE | GONE
+
+
+class Link:
+    """A connection to an upstream.
+
+    exchange  whom it serves; None while it is in the pool
+    reused    it has served before, so that its end may have been on its way when it was taken
+    early     what has come of a head that is not whole
+    held      what the upstream has not taken yet
+    deaf      the upstream takes nothing any more; it may have answered before
+    readable  there may be something to read that no event will tell
+    sharp     a read that does not fill the buffer has emptied the socket: not so with TLS and unix sockets
+    """
+
+    __slots__ = (
+        "deaf", "early", "ending", "exchange", "fd", "held", "loop", "placed", "readable", "reused", "sharp", "since",
+        "sock", "target",
+    )  # fmt: skip
+
+    def __init__(self, loop: Loop, target: Target, dialled: Dialled, *, placed: bool) -> None:
+        self.loop = loop
+        self.target = target
+        self.sock: socket.socket | Secured = dialled.sock
+        self.fd = dialled.fd
+        self.exchange: Exchange | None = None
+        self.reused = False
+        self.early = b""
+        self.held: memoryview | None = None
+        self.deaf = False
+        self.ending = False
+        self.placed = placed  # it has one of the endpoint's places
+        self.since = 0.0  # when it came into the pool
+        self.sharp = isinstance(dialled.sock, Socket) and dialled.sock.family != socket.AF_UNIX
+        self.readable = not isinstance(dialled.sock, Socket)
+        loop.hand_over(self.fd, self.happened)
+
+    def happened(self, event: int) -> None:
+        """Go on after an event of its socket."""
+        sharp = self.sharp
+        exchange = self.exchange
+        if self.held is not None and (event & _WRITABLE or not sharp):
+            self._flush()
+            if self.held is None and exchange is not None:
+                exchange.taken()
+        if event == WRITE and sharp:
+            return
+        self.readable = True
+        if event & _ENDING:
+            self.ending = True
+        if self.exchange is not None:
+            self.exchange.read()
+        elif exchange is None:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Look what an idle one has to say: its end, or something that nobody has asked for."""
+        if not self.silent():
+            self.target.leave(self)
+
+    def silent(self) -> bool:
+        """Say whether nothing has come, the end neither."""
+        if not self.readable and self.sharp:
+            return not self.ending
+        try:
+            self.sock.recv(1)
+        except BlockingIOError:
+            self.readable = False
+            return True
+        except OSError:
+            pass
+        return False
+
+    def clean(self) -> bool:
+        """Say whether another request may go over it, after a whole answer."""
+        return not self.deaf and not self.early and self.held is None and self.silent()
+
+    def fresh(self) -> bool:
+        """Ask the kernel whether it has anything of it, for what must not be sent to one that is at its end."""
+        sock = self.sock if isinstance(self.sock, Socket) else self.sock.sock  # type: ignore[union-attr]
+        try:
+            sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def send(self, data: bytes) -> None:
+        """Send; what the upstream does not take is held."""
+        if self.held is not None:
+            self.held = memoryview(bytes(self.held) + data)
+            return
+        if self.deaf:
+            return
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._deafen()
+            return
+        if sent < len(data):
+            self.held = memoryview(data)[sent:]
+
+    def _flush(self) -> None:
+        assert self.held is not None  # noqa: S101  (who calls it has looked)
+        try:
+            while self.held:
+                self.held = self.held[self.sock.send(self.held) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._deafen()
+        self.held = None
+
+    def _deafen(self) -> None:
+        """It takes nothing any more; what it has said before is still to be read."""
+        self.deaf = self.readable = self.ending = True
+        self.loop.after(self._listen)
+
+    def _listen(self) -> None:
+        if self.exchange is not None:
+            self.exchange.read()
+
+    def yield_(self) -> None:
+        """Let others have their turn, and go on in the next round."""
+        if self.sharp:
+            self.loop.change(self.fd, BOTH)
+        else:
+            self.loop.soon(self._listen)
+
+    def close(self) -> None:
+        """Close it; its target forgets it."""
+        if not self.sharp and not isinstance(self.sock, Socket):
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)  # TLS has a goodbye
+        self.loop.forget_closing(self.fd)
+        self.sock.close()
+        self.readable = False
+        self.exchange = None
+        self.held = None
+
+
+class Target(Member):
+    """An endpoint, and the connections to it.
+
+    idle  those that wait, the one that was used last at the end
+    """
+
+    __slots__ = ("closed", "idle", "key", "links", "most", "origin")
+
+    def __init__(self, key: str, closed: Callable[[Link], None]) -> None:
+        super().__init__(key)
+        self.key = key
+        self.closed = closed  # is told of each link that is closed
+        self.idle: list[Link] = []
+        self.links: set[Link] = set()
+        self.most = 0
+        self.upstream: Upstream = None  # type: ignore[assignment]
+        self.origin: Origin = None  # type: ignore[assignment]
+
+    def take(self, endpoint: Endpoint, route: Route) -> None:
+        """Be what the plan says; connections that would be made otherwise now are not used again."""
+        from sidecars.ambassador.http.forwarding import origin
+
+        before = self.upstream
+        super().take(endpoint, route)
+        if self.upstream != before:
+            self.origin = origin(self.upstream)
+            self.clear()
+        http = route.listener.http
+        assert http is not None  # noqa: S101  (its listener is in HTTP mode)
+        # Whom a connection is for is said at its beginning only.
+        self.most = 0 if self.upstream.proxy_protocol else http.upstream_idle
+        if not self._takes():
+            self.clear()
+
+    def join(self, link: Link) -> None:
+        """Have one more connection."""
+        self.links.add(link)
+
+    def idle_one(self) -> Link | None:
+        """Give one that waits, the one that was used last: the others may be let go."""
+        idle = self.idle
+        return idle.pop() if idle else None
+
+    def give(self, link: Link, now: float) -> None:
+        """Take one back after a whole answer, or close it."""
+        link.exchange = None
+        link.reused = True
+        if len(self.idle) < self.most and self._takes() and link.clean():
+            link.since = now
+            self.idle.append(link)
+        else:
+            self.drop(link)
+
+    def _takes(self) -> bool:
+        return not self.endpoint.close and self.endpoint.state not in ("disabled", "draining")
+
+    def leave(self, link: Link) -> None:
+        """Close one that waits."""
+        if link in self.idle:
+            self.idle.remove(link)
+        self.drop(link)
+
+    def drop(self, link: Link) -> None:
+        """Close one."""
+        if link in self.links:
+            self.links.remove(link)
+            link.close()
+            self.closed(link)
+
+    def clear(self) -> None:
+        """Close those that wait, and keep none that serves now."""
+        for link in self.idle[:]:
+            self.leave(link)
+
+    def expire(self, before: float) -> None:
+        """Close those that have waited since before then."""
+        # They are in the order in which they came.
+        while self.idle and self.idle[0].since < before:
+            self.leave(self.idle[0])

@@ -1,0 +1,81 @@
+"""A connection that has become another protocol's, as WebSocket: bytes are passed on until both sides have ended."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from sidecars.ambassador.connection import Socket
+from sidecars.ambassador.loop import Loop
+from sidecars.ambassador.relay import Flow
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.http.exchange import Exchange
+    from sidecars.ambassador.http.link import Link
+
+_LINGER_NOT = struct.pack("ii", 1, 0)
+
+
+class Upgraded:
+    """A client and an upstream that speak past us: the owner of two flows."""
+
+    __slots__ = ("_back", "_exchange", "_link", "_looked", "_moved", "_out", "_over", "_to_client", "loop")
+
+    def __init__(self, exchange: Exchange, link: Link, head: bytes, rest: bytes) -> None:
+        self.loop: Loop = link.loop
+        self._exchange = exchange
+        self._link = link
+        self._to_client = head + rest
+        self._over = False
+        self._moved = self.loop.now
+        self._looked = 0
+        session = exchange.session
+        plain = isinstance(link.sock, Socket) and isinstance(session.sock, Socket)
+        self._out = Flow(self, session.sock, link.sock, session.fd, plain=plain)
+        self._back = Flow(self, link.sock, session.sock, link.fd, plain=plain)
+        self._out.twin, self._back.twin = self._back, self._out
+
+    def begin(self, from_client: bytes) -> None:
+        """Pass on what was read before, and then all."""
+        self.loop.hand_over(self._out.fd, self._out.happened)
+        self.loop.hand_over(self._back.fd, self._back.happened)
+        self._exchange.serving.counts.upgrades += 1
+        self._back.begin(self._to_client)
+        if not self._over:
+            self._out.begin(from_client)
+
+    def look(self, now: float) -> float:
+        """End it when nothing has passed for long; else say when to look again."""
+        bytes = self._out.count + self._back.count
+        if bytes != self._looked:
+            self._looked, self._moved = bytes, now
+        until = self._moved + self._exchange.serving.http.stream_timeout
+        if until <= now:
+            self.end("timeout")
+        return until
+
+    def over(self, flow: Flow, *, torn: bool, reset: bool) -> None:
+        """Both directions are at their end."""
+        if reset:
+            other = self._link.sock if flow is self._out else self._exchange.session.sock
+            with contextlib.suppress(OSError):
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        self.end("client_gone" if torn and flow is self._out else "upstream_reset" if torn else "")
+
+    def end(self, why: str) -> None:
+        """Close both sides."""
+        if self._over:
+            return
+        self._over = True
+        exchange, out, back = self._exchange, self._out, self._back
+        out.drop()
+        back.drop()
+        del out.twin, back.twin
+        session = exchange.session
+        session.received += out.count
+        session.sent += back.count
+        exchange.sent = back.count
+        exchange.received = out.count
+        exchange.let_go(self._link, why)
