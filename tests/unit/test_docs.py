@@ -211,7 +211,8 @@ def test_every_yaml_is_what_it_says(block: Block, tmp_path: Path) -> None:
             program.load("--config", str(tmp_path / "config.yaml"))
         if "listeners" in document:
             with_certificates(tmp_path)
-            (tmp_path / "config.yaml").write_text(block.text.replace("/tls/", f"{tmp_path}/"))
+            with_secrets(tmp_path, block)
+            (tmp_path / "config.yaml").write_text(re.sub("/(tls|secrets)/", f"{tmp_path}/", block.text))
             PROGRAMS["ambassador"].load("--config", str(tmp_path / "config.yaml"))
         if "repositories" in document:
             (tmp_path / "password").write_text("hunter2")
@@ -226,6 +227,14 @@ def with_certificates(directory: Path) -> None:
     ours = authority.issue_cert("ambassador")
     ours.cert_chain_pems[0].write_to_path(str(directory / "tls.crt"))
     ours.private_key_pem.write_to_path(str(directory / "tls.key"))
+
+
+def with_secrets(directory: Path, block: Block) -> None:
+    """Put the secrets that a config file names into a directory: those that are shown below it, or any other."""
+    for name in re.findall(r"/secrets/([\w.-]+)", block.text):
+        below = block.page.read_text().partition(block.text)[2]
+        shown = re.search(rf"^```text\n# /secrets/{name}\n(.*?)^```$", below, re.MULTILINE | re.DOTALL)
+        (directory / name).write_text(shown[1] if shown else "s3cret")
 
 
 def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str], dict[str, str]]]:
@@ -254,7 +263,7 @@ def commands(document: dict[str, Any]) -> Iterator[tuple[Program, list[str], dic
 def test_every_example_says_what_comes_out(page: Path, tmp_path: Path) -> None:
     texts = [block.text for block in blocks("console") if block.page == page]
     examples = [example for text in texts for example in re.split(r"(?m)^\$ ", text)[1:]]
-    assert len(examples) > 5
+    assert examples
     with environment(page) as environ:
         for example in examples:
             command, _, expected = example.partition("\n")
@@ -372,16 +381,6 @@ def test_every_message_in_the_troubleshooting_table_is_one_of_the_program(progra
     texts = [match[1] for cell in messages if (match := re.match(r"`([^`]+)`", cell))]
     assert len(texts) > 15
     assert [text for text in texts if text not in source] == []
-
-
-def test_every_command_line_of_pod_init_on_its_page_can_be_read() -> None:
-    page = PROGRAMS["pod-init"].page
-    lines = [line for block in blocks("sh") if block.page == page for line in block.text.splitlines()]
-    lines += [text.replace("\\|", "|") for text in code(page)]
-    asked = [shlex.split(line)[1:] for line in lines if re.match(r"pod-init \w+ ", line)]
-    assert len(asked) > 40
-    for arguments in asked:
-        house.init_settings(arguments, {})
 
 
 def test_every_point_at_which_s3_shipper_may_be_killed_is_on_its_page() -> None:
