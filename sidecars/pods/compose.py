@@ -20,6 +20,8 @@ from sidecars.pods.verdict import Container, Replacement, Verdict
 # What compose puts in before a container is made. `$$` is a dollar of the container's own.
 _INTERPOLATED = re.compile(r"\$(?:\$|\{[^}]*\}|[A-Za-z_][A-Za-z0-9_]*)")
 
+_HIDDEN = re.compile(r"\{\{(\$.*?) \}\}")
+
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """One service of a compose file.
@@ -169,17 +171,17 @@ def _words(value: Any) -> tuple[str, ...]:
             return ()
     if not isinstance(value, list):
         return ()
-    return tuple(
-        _INTERPOLATED.sub(lambda found: "$" if found[0] == "$$" else f"{{{{{found[0]}}}}}", str(each)) for each in value
-    )
+    return tuple(_INTERPOLATED.sub(_hidden, str(each)) for each in value)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return "$" if found[0] == "$$" else f"{{{{{found[0]} }}}}"
 
 
 def _shown(verdict: Verdict) -> Verdict:
     """Show what compose puts in as the file has it."""
-    said = {
-        name: re.sub(r"\{\{(\$[^{}]*|\$\{[^}]*\})\}\}", r"\1", getattr(verdict, name))
-        for name in ("found", "wrong", "instead")
-    }
+    texts = {name: getattr(verdict, name) for name in ("found", "wrong", "instead")}
+    said = {name: _HIDDEN.sub(r"\1", text) for name, text in texts.items()}
     return msgspec.structs.replace(verdict, **said)
 
 

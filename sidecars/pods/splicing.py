@@ -71,6 +71,9 @@ class Edits:
             raise Fixed(f"its text goes through {node.fixed}")
         if node.kind == "map" and isinstance(value, dict) and any(each in value for each in node.values):
             self.become(node, value)
+        elif node.kind == "seq" and isinstance(value, list) and _scalar_by_scalar(node, value):
+            for child, new in zip(node.items, value, strict=True):
+                self.value(child, child, new)
         elif node.kind == "seq" and isinstance(value, list) and _Aligned(node, value).whole:
             self._items(node, value)
         else:
@@ -205,6 +208,13 @@ class _Aligned:
         unique = None not in names + old and len(set(names)) == len(names) and len(set(old)) == len(old)
         whole = [each for _, each in self.kept] + self.new == value
         self.whole = unique and whole and bool(self.kept)
+
+
+def _scalar_by_scalar(node: Node, value: list[Any]) -> bool:
+    """Whether a list of lines becomes another one of as many scalars."""
+    simple = all(child.kind == "scalar" and child.style in {"", "'", '"'} for child in node.items)
+    new = not any(isinstance(each, (dict, list)) for each in value)
+    return simple and new and node.style != "{" and len(node.items) == len(value)
 
 
 def _name(value: Any) -> Any:
