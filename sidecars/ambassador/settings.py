@@ -234,12 +234,13 @@ def _speaking(tls: Tls) -> Tls:
 
 
 class Settings(Common, frozen=True, kw_only=True, dict=True):
-    """Carry the application's connections to the world: TCP to several upstreams, and Redis, sharded.
+    """Carry the application's connections to the world: TCP to several upstreams, HTTP with all it needs, Redis, sharded.
 
     :PORT listens on loopback. See docs/ambassador.md for --config, which has all that a listener can be told.
 
         ambassador :5432=tcp://db-0:5432,db-1:5432
         ambassador ':6379=redis://a:6379,b:6379?hash_tag={}'
+        ambassador ':8080=https://api.example/v1?credential-bearer-token-file=/secrets/token'
         REDIS_SERVERS=a:6379:1,b:6379:1 ambassador
         ambassador healthcheck [livez|readyz|startupz|healthz]
 
@@ -261,7 +262,7 @@ class Settings(Common, frozen=True, kw_only=True, dict=True):
     workers: Annotated[int, Help("Processes that carry connections.", CARRY)] = 1
     access_log: Annotated[
         str | None,
-        Help("Where to write a JSON line for each connection: stdout, or the path of a file.", CARRY, "PATH"),
+        Help("Where to write a JSON line for each connection or HTTP request: stdout, or a file.", CARRY, "PATH"),
     ] = None
     nameserver: Annotated[
         tuple[Address, ...],
