@@ -234,7 +234,7 @@ def _speaking(tls: Tls) -> Tls:
 
 
 class Settings(Common, frozen=True, kw_only=True, dict=True):
-    """Carry the application's connections to the world: TCP to several upstreams, HTTP with all it needs, Redis, sharded.
+    """Carry the application's connections to the world: TCP to several upstreams, HTTP for it, and Redis, sharded.
 
     :PORT listens on loopback. See docs/ambassador.md for --config, which has all that a listener can be told.
 
