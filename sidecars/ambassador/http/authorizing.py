@@ -68,6 +68,9 @@ class Authorizing:
 
     def judge(self, request: Request) -> Admitted | Refusal | Wait:
         """Say whether a request may come in. The request stays as it is."""
+        if self._told and self._untold(request):
+            text = "Connection names a header that is not the client's"
+            return Refusal(400, "header", text, detail=text)
         refusal: Refusal | None = None
         wait: Wait | None = None
         for way in self._ways:
@@ -85,6 +88,11 @@ class Authorizing:
             refusal = Refusal(401, self._ways[0].rule, texts, detail="no credentials")
         return self._challenged(refusal)
 
+    def _untold(self, request: Request) -> bool:
+        """Whether the client would have the upstream not be told whom the request is from, as a hop-by-hop header."""
+        tokens = b",".join(request.get(b"connection")).split(b",")
+        return any(plain(each.strip()) in self._told for each in tokens)
+
     def _challenged(self, refusal: Refusal) -> Refusal:
         if refusal.status != 401 or any(name == b"WWW-Authenticate" for name, _ in refusal.headers):
             return refusal
@@ -93,15 +101,8 @@ class Authorizing:
     def _admitted(self, request: Request, entry: Entry) -> Admitted:
         told, drop = self._told, entry.drop
         headers = [each for each in request.headers if each[0].lower() != drop and plain(each[0]) not in told]
-        if told and request.get(b"connection"):
-            headers = [(name, self._kept(value) if name.lower() == b"connection" else value) for name, value in headers]
         target = request.target if entry.target is None else entry.target
         return Admitted(entry.user, target, headers + entry.add)
-
-    def _kept(self, connection: bytes) -> bytes:
-        """Take out of a Connection header what would make the upstream not be told whom the request is from."""
-        tokens = [each.strip() for each in connection.split(b",")]
-        return b", ".join(each for each in tokens if plain(each) not in self._told)
 
 
 def plain(name: bytes) -> bytes:
