@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -44,7 +45,9 @@ class _Issuer:
         self._changed = changed
         self._health = health
         self._wanted = asyncio.Event()
-        self.name = f"keys of {redacted(source.url)}"
+        # A query may be a secret.
+        self._shown = redacted(source.url).partition("?")[0]
+        self.name = f"keys of {self._shown}"
 
     def want(self) -> None:
         """Fetch them anew, unless that was done just now."""
@@ -72,12 +75,12 @@ class _Issuer:
         except Unfit as error:
             trouble = str(error)
             kept = "the last good ones stay in force" if text else "tokens cannot be verified"
-            log.warning("keys not fetched", url=redacted(self._source.url), error=trouble, consequence=kept)
+            log.warning("keys not fetched", url=self._shown, error=trouble, consequence=kept)
             self._health.failing(self.name, trouble)
         else:
             self._health.working(self.name)
             if self.known is None or text != self.known.text:
-                log.info("keys fetched", url=redacted(self._source.url), keys=len(published(text)))
+                log.info("keys fetched", url=self._shown, keys=len(published(text)))
         self.known = Jwks(text, time.monotonic())
         self._changed()
         return bool(trouble)
@@ -90,8 +93,7 @@ async def fetch(source: Source) -> str:
     """
     try:
         async with asyncio.timeout(_TIMEOUT):
-            context = await asyncio.to_thread(ssl.create_default_context, cafile=source.ca)
-            connector = aiohttp.TCPConnector(ssl=context, force_close=True)
+            connector = aiohttp.TCPConnector(ssl=await _trusted(source), force_close=True)
             # Compression is no use here, and an answer's size could not be known from what has come.
             async with (
                 aiohttp.ClientSession(
@@ -104,6 +106,13 @@ async def fetch(source: Source) -> str:
         raise Unfit(f"no answer within {_TIMEOUT:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise Unfit(_words(error)) from None
+
+
+async def _trusted(source: Source) -> ssl.SSLContext | bool:
+    # Read anew each time, for files of authorities are renewed; beside the loop, for there are many in the system's.
+    if source.url.startswith("http://"):
+        return True
+    return await asyncio.to_thread(ssl.create_default_context, cafile=source.ca)
 
 
 _HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
@@ -134,7 +143,8 @@ def _words(error: Exception) -> str:
         reason = error.os_error
         if isinstance(reason, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted: {reason.verify_message}"
-        return reason.strerror or type(reason).__name__
+        # Of several addresses none may have answered, each for its own reason.
+        return os.strerror(reason.errno) if (reason.errno or 0) > 0 else reason.strerror or "it cannot be reached"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
