@@ -144,7 +144,8 @@ def _words(error: Exception) -> str:
         if isinstance(reason, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted: {reason.verify_message}"
         # Of several addresses none may have answered, each for its own reason.
-        return os.strerror(reason.errno) if (reason.errno or 0) > 0 else reason.strerror or "it cannot be reached"
+        number = reason.errno or 0
+        return os.strerror(number) if number > 0 else reason.strerror or "it cannot be reached"
     return getattr(error, "strerror", None) or type(error).__name__
 
 
