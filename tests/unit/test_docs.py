@@ -231,7 +231,8 @@ def with_certificates(directory: Path) -> None:
 
 def with_secrets(directory: Path, block: Block) -> None:
     """Put the secrets that a config file names into a directory: those that are shown below it, or any other."""
-    for name in re.findall(r"/secrets/([\w.-]+)", block.text):
+    for name in re.findall(r"/secrets/([\w./-]+)", block.text):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
         below = block.page.read_text().partition(block.text)[2]
         shown = re.search(rf"^```text\n# /secrets/{name}\n(.*?)^```$", below, re.MULTILINE | re.DOTALL)
         (directory / name).write_text(shown[1] if shown else "s3cret")
