@@ -92,7 +92,7 @@ def _broken(root: _Node) -> bool:
     nodes = [root]
     while nodes:
         node = nodes.pop()
-        if node.is_missing or (node.is_error and not (node.text == b"<" and node.next_sibling)):
+        if node.is_missing or (node.is_error and not (node.text in (b"<", b">") and node.next_sibling)):
             return True
         nodes += node.children if node.has_error else []
     return False

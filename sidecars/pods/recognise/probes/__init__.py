@@ -1,0 +1,111 @@
+"""Looks at something that may be there or not, which shells take by a command's exit code: what is looked at, and how.
+
+One module for each kind of thing. What they all give is a Probe, in pod-init's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from sidecars.pods.recognise import idle
+from sidecars.pods.recognise.calling import script, unwrapped
+from sidecars.pods.recognise.probes import databases, files, http, kube, names, ports
+from sidecars.pods.recognise.probes.probe import Probe
+from sidecars.pods.recognise.scope import Scope
+from sidecars.pods.shell import parse
+from sidecars.pods.statements import Chain, Command, Group, Not, Pipeline, Statement
+
+__all__ = ["Probe", "probe"]
+
+_LOOKS: dict[str, Callable[[Command, Scope], Probe | None]] = {
+    **names.LOOKS,
+    **ports.LOOKS,
+    **http.LOOKS,
+    **databases.LOOKS,
+    **kube.LOOKS,
+}
+
+
+def probe(statement: Statement, scope: Scope, *, wanted: bool) -> Probe | None:
+    """Say what a statement looks at that succeeds once something is there; `wanted` False: that fails once it is."""
+    match statement:
+        case Not(inner):
+            return probe(inner, scope, wanted=not wanted)
+        case Command():
+            return _turned(_command(statement, scope), wanted)
+        case Group([*before, last], redirects) if idle.quiet(redirects) and all(map(idle.idle, before)):
+            return probe(last, scope, wanted=wanted)
+        case Pipeline(commands):
+            return _turned(_piped(commands, scope), wanted)
+        case Chain(operator, left, right):
+            return _both(operator, probe(left, scope, wanted=True), probe(right, scope, wanted=True), wanted)
+    return None
+
+
+def _turned(found: Probe | None, wanted: bool) -> Probe | None:
+    """Give the probe of the opposite: what is waited for is then that it is gone."""
+    if found is None or wanted:
+        return found
+    targets = [text.removeprefix("not:") if text.startswith("not:") else f"not:{text}" for text in found.targets]
+    return replace(found, targets=tuple(targets), some=not found.some and len(targets) > 1)
+
+
+def _both(operator: str, left: Probe | None, right: Probe | None, wanted: bool) -> Probe | None:
+    if left is None or right is None or not wanted or left.image != right.image:
+        return None
+    some = operator == "||"
+    if (len(left.targets) > 1 and left.some is not some) or (len(right.targets) > 1 and right.some is not some):
+        return None
+    targets = tuple(dict.fromkeys(left.targets + right.targets))
+    notes = tuple(dict.fromkeys(left.notes + right.notes))
+    return replace(left, targets=targets, some=some, doubt=left.doubt or right.doubt, notes=notes)
+
+
+def _command(command: Command, scope: Scope) -> Probe | None:
+    if not command.words:
+        return ports.opened(command, scope)
+    texts, limit = unwrapped(scope.texts(command))
+    inner = script(texts)
+    if inner:
+        return _nested(inner[0], scope)
+    if not texts:
+        return None
+    rest = Command(command.words[len(command.words) - len(texts) :], command.redirects, command.assignments)
+    if rest.name in ("[", "[[", "test"):
+        return (
+            files.tested(rest, scope)
+            or http.tested(rest, scope)
+            or databases.tested(rest, scope)
+            or names.tested(rest, scope)
+        )
+    look = _LOOKS.get(rest.name)
+    return look(rest, scope) if look and limit != 0 else ports.opened(rest, scope) or files.listed(rest, scope)
+
+
+def _nested(text: str, scope: Scope) -> Probe | None:
+    """Look into `bash -c '...'`."""
+    read = parse(text, None)
+    if not read.whole or not read.statements or scope.depth > 8:
+        return None
+    return probe(Group(read.statements), scope.within({}), wanted=True)
+
+
+def _piped(commands: tuple[Statement, ...], scope: Scope) -> Probe | None:
+    """Read a pipeline: a look and a grep for what it says, or something to say and where to say it."""
+    match commands:
+        case [Command() as first, Command() as last] if last.name in ("grep", "egrep", "fgrep"):
+            return http.searched(first, last, scope) or _searched(first, scope)
+        case [said, Command() as last] if idle.idle(said):
+            return ports.told(last, scope)
+        case [said, Command() as middle, Command() as last] if idle.idle(said) and last.name == "grep":
+            return ports.told(middle, scope)
+    return None
+
+
+def _searched(first: Command, scope: Scope) -> Probe | None:
+    found = _command(first, scope)
+    if found and first.name == "kubectl":
+        return replace(found, doubt=found.doubt or "it looks for a word in what kubectl says")
+    return found
