@@ -74,16 +74,18 @@ def compose(text: str, name: str) -> list[Node]:
     found: list[Node] = []
     try:
         for root in yaml.compose_all(text, Loader=_LOADER):
-            if root is not None:
-                found.append(_Reader(name).node(root))
+            node = None if root is None else _Reader(text, name).node(root)
+            if node is not None and node.data is not None:
+                found.append(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise WrongManifest(
             _said(text, name, mark.line + 1 if mark else 1, str(error.problem or error.context))
         ) from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise WrongManifest(f"{name}:{line}: the character {error.character!r} cannot be in YAML; remove it") from None
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        line = text.count("\n", 0, text.find(chr(code))) + 1
+        raise WrongManifest(f"{name}:{line}: the character U+{code:04X} cannot be in YAML; remove it") from None
     except RecursionError:
         raise WrongManifest(f"{name}:1: is nested too deeply to be a manifest") from None
     return found
@@ -101,7 +103,8 @@ def _said(text: str, name: str, line: int, problem: str) -> str:
 class _Reader:
     """Makes our nodes of one document's, each once however often aliases name it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, text: str, name: str) -> None:
+        self._text = text
         self._name = name
         self._known: dict[int, Node | None] = {}
         self._sizes: dict[int, int] = {}
@@ -129,8 +132,17 @@ class _Reader:
         made = Node("scalar", node)
         made.style = node.style or ""
         made.data = _scalar(node, self._name)
+        if made.style in {"|", ">"} and made.end > made.start:
+            self._chomp(made)
         self._sizes[id(made)] = 1
         return made
+
+    def _chomp(self, made: Node) -> None:
+        """Blank lines behind a block scalar are not its own, unless it says so by a plus in its first line."""
+        text = self._text[made.start : made.end]
+        if "+" not in text.partition("\n")[0]:
+            last = len(text.rstrip())
+            made.end = made.start + (text.find("\n", last) + 1 or len(text))
 
     def _map(self, node: yaml.MappingNode) -> Node:
         made = Node("map", node)
@@ -138,7 +150,7 @@ class _Reader:
         merged: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise WrongManifest(_said("{{", self._name, _line(key), "a key that is a collection"))
+                raise WrongManifest(_said(self._text, self._name, _line(key), "a key that is a collection"))
             child = self.node(value)
             if key.tag == "tag:yaml.org,2002:merge":
                 made.fixed = "a merge key"

@@ -174,8 +174,10 @@ class _PodEditor:
             if not self.text[:end].endswith("\n"):
                 text = f"{self._newline()}{text}".rstrip("\r\n")
             self.edits.put_raw(end, _shifted(text, there.column - items.column))
+        elif there.style == "{" and not there.items:
+            self.edits.put_raw(there.start, f"{self._newline()}{text}".rstrip("\r\n"), there.end)
         else:
-            raise Fixed("its list of init containers is empty")
+            raise Fixed("its init containers are no list of lines")
 
     def _newline(self) -> str:
         return "\r\n" if "\r\n" in self.text[:1000] else "\n"

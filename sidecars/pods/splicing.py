@@ -59,9 +59,9 @@ class Edits:
         else:
             _BlockMap(self, node).become(value)
 
-    def put_raw(self, start: int, text: str) -> None:
-        """Put a text of this text's own, with its line ends, at a place."""
-        self.splices.append(Splice(start, start, text))
+    def put_raw(self, start: int, text: str, end: int | None = None) -> None:
+        """Put a text of this text's own, with its line ends, at a place, or in the place of what is there."""
+        self.splices.append(Splice(start, start if end is None else end, text))
 
     def value(self, key: Node, node: Node, value: Any) -> None:
         """Make the value of a key become another one."""

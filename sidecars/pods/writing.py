@@ -39,11 +39,12 @@ def scalar(value: Any, *, flow: bool = False, quote: str = "") -> str:
 
 def quoted(value: str) -> str:
     """Write a text between double quotes, as YAML and JSON both read it, on one line."""
-    return '"' + "".join(_ESCAPES.get(char) or (char if char.isprintable() else _escape(char)) for char in value) + '"'
+    return '"' + "".join(_ESCAPES.get(char) or _shown(char) for char in value) + '"'
 
 
-def _escape(char: str) -> str:
-    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
+def _shown(char: str) -> str:
+    """What is beyond 16 bits has an escape in YAML and another one in JSON, and needs neither."""
+    return char if char.isprintable() or ord(char) > 0xFFFF else f"\\u{ord(char):04x}"
 
 
 def flow(value: Any, *, json: bool = False) -> str:
