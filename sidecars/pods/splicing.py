@@ -280,16 +280,23 @@ class _BlockMap:
                 break
             run.append(name)
         if run:
-            start, end = self.node.keys[run[0]].start, self.edits.line_behind(self.node.values[run[-1]])
-            comments = [each for name in run for each in self._comments(name)]
-            kept = "".join(f"{comment}\n{' ' * self.column}" for comment in comments)
-            blanks = len(self.edits.text[end:]) - len(self.edits.text[end:].lstrip(" "))
-            self.edits.put(start, end + blanks, kept)
+            self._remove_first(run)
         for name in names:
             if name not in run:
                 start = self.edits.line_of(self.node.keys[name].start)
                 kept = self.edits._as_lines(self._comments(name), self.column)
                 self.edits.put(start, self.edits.line_behind(self.node.values[name]), kept)
+
+    def _remove_first(self, run: list[str]) -> None:
+        """Remove the first keys, which begin on the line of an item's dash, so that the next one begins there."""
+        comments: list[str] = []
+        start = end = self.node.keys[run[0]].start
+        for name in run:
+            comments += self.edits.comments(end, self.node.keys[name].start) + self._comments(name)
+            end = self.edits.line_behind(self.node.values[name])
+        kept = "".join(f"{comment}\n{' ' * self.column}" for comment in comments)
+        blanks = len(self.edits.text[end:]) - len(self.edits.text[end:].lstrip(" "))
+        self.edits.put(start, end + blanks, kept)
 
     def _comments(self, name: str) -> list[str]:
         child = self.node.values[name]
