@@ -1,0 +1,1 @@
+"""What else is wrong with manifests, beside the shell loops in them: `sidecars lint`."""
