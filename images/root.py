@@ -81,6 +81,9 @@ GIT_PARTS = "git git-remote-http git-submodule git-sh-setup git-sh-i18n git-sh-i
 
 TMP, STICKY = "/tmp", 0o1777  # noqa: S108
 
+# As in images of distroless: an image with no package manager says so in a file per package.
+STATUS = "/var/lib/dpkg/status.d"
+
 # glibc opens it by name when a thread ends; nothing links to it.
 OPENED_BY_NAME = ("libgcc_s.so.1",)
 
@@ -334,12 +337,47 @@ def compile_library(root: str) -> None:
         sys.exit(f"some modules below {root} do not compile; their names are above")
 
 
+def record(root: str) -> None:
+    """Write down which of Debian's packages the files of a root are of, where scanners of images look for that.
+
+        /var/lib/dpkg/status.d/libssl3: Package: libssl3, Version: 3.0.17-1, ...
+
+    Debian may know a file by its path before or after the merge of /lib into /usr. What is below /usr/local is not its,
+    and links were made here.
+    """
+    paths = [path.removeprefix(root) for path in walk(root) if os.path.isfile(path) and not os.path.islink(path)]
+    paths = [path for path in paths if not path.startswith("/usr/local/")]
+    asked = {*paths, *(path.removeprefix("/usr") for path in paths), *(f"/usr{path}" for path in paths)}
+    for name in packages_of(sorted(asked)):
+        status = subprocess.run(["dpkg-query", "--status", name], check=True, stdout=subprocess.PIPE, text=True).stdout
+        os.makedirs(root + STATUS, exist_ok=True)
+        with open(f"{root}{STATUS}/{name.partition(':')[0]}", "w") as file:
+            file.write(status)
+
+
+def packages_of(paths: Sequence[str]) -> list[str]:
+    """Ask for the packages that have installed any of these files.
+
+    libssl3:amd64: /usr/lib/x86_64-linux-gnu/libssl.so.3
+    diversion by dash from: /bin/sh
+    """
+    if not paths:
+        return []
+    # Exit code 1 says that some of them are no package's.
+    done = subprocess.run(
+        ["dpkg-query", "--search", *paths], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    owned = [line.rpartition(": ")[0] for line in done.stdout.splitlines() if not line.startswith("diversion by ")]
+    return sorted({name for names in owned for name in names.split(", ")})
+
+
 def finish(root: str) -> None:
-    """Compile, and make modes and dates those of every other build.
+    """Record, compile, and make modes and dates those of every other build.
 
     The bytecode is never checked against its source: the root is read-only, and without bytecode each start
     compiles anew, which takes four to seven times as long.
     """
+    record(root)
     if os.path.isdir(root + LIBRARY):
         compile_library(root)
     date = int(os.environ["SOURCE_DATE_EPOCH"])

@@ -63,6 +63,11 @@ def test_there_is_nothing_to_run_but_its_own_command(any_image, files):
     assert programs & (SHELLS | INSTALLERS | TOOLS) == any_image.tools
 
 
+def test_a_scanner_finds_which_packages_of_debian_are_in_it(any_image, files):
+    recorded = {os.path.basename(file.name) for file in files(any_image) if "var/lib/dpkg/status.d/" in file.name}
+    assert {"libc6", "zlib1g"} <= recorded
+
+
 def test_no_file_gives_rights_or_takes_changes_from_everyone(any_image, files):
     assert not [file.name for file in files(any_image) if file.mode & 0o6000 and not file.isdir()]
     writable = [file.name for file in files(any_image) if file.mode & 0o002 and not file.issym()]
