@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from sidecars.ambassador.http.users import Entry, credentials_of
 from sidecars.ambassador.plan import Jwks
 from sidecars.core.units import Secret
 
-FRESH = 5.0  # seconds after which keys that were asked for are asked for anew because of an unknown one
+_FRESH = 5.0  # seconds in which keys that were asked for are not asked for anew because of an unknown one
 _AGAIN = 1.0  # seconds between two such wishes
 _MOST_REMEMBERED = 1024
 _REMEMBERED = 300.0  # seconds at most
@@ -36,6 +37,11 @@ _LONGEST_USER = 200
 _UNFIT = re.compile(r"[\x00-\x1f\x7f]")
 
 Keys = tuple[Key, ...]
+
+
+def fresh(interval: float) -> float:
+    """Give for how many seconds keys are new, which are asked for so often."""
+    return min(_FRESH, interval)
 
 
 class _Remembered(NamedTuple):
@@ -56,6 +62,7 @@ class JwtWay:
         self._settings = settings
         self._want = want
         self._wanted = float("-inf")
+        self._fresh = fresh(float(settings.jwks_interval))
         self._verifier = Verifier(settings)
         self._header = settings.header.lower().encode()
         self._jwks: Jwks | None = None
@@ -111,12 +118,12 @@ class JwtWay:
         if known and known.text:
             refusal = self._refused(error)
         else:
-            retry = ((b"Retry-After", str(int(FRESH)).encode()),)
+            retry = ((b"Retry-After", str(math.ceil(self._fresh)).encode()),)
             refusal = Refusal(503, self.rule, "the keys for tokens cannot be had now", retry, "no keys")
         if known is None:
             return Wait(refusal)
         now = time.monotonic()
-        if now - known.at < FRESH:
+        if now - known.at < self._fresh:
             return refusal
         if now - self._wanted >= _AGAIN:
             self._wanted = now

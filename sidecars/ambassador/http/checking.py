@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.structs import fields
+
 from sidecars.core.units import Address
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def jwt(rule: settings.Jwt) -> None:
     source = _one_of(rule, "jwks", "keys", "secret")
     _header(rule.header, "header", ours=True)
     _least(0, rule, "leeway")
-    _least(5, rule, "jwks_interval")
+    _least(1, rule, "jwks_interval")
     if rule.jwks is not None:
         _published(rule.jwks)
     elif rule.jwks_ca is not None:
@@ -280,8 +282,9 @@ def _methods(methods: Sequence[str]) -> None:
         if not re.fullmatch(r"[A-Z-]+", method):
             hint = f"; write {method.upper()}" if method.upper() != method else ""
             raise ValueError(f"has method {method!r}, expected one in capital letters{hint}")
-        if method == "CONNECT":
-            raise ValueError("has method CONNECT, which is never passed on; leave it out")
+        if method in ("CONNECT", "TRACE"):
+            # An upstream's answer to TRACE would show the client what is put into its requests.
+            raise ValueError(f"has method {method}, which is never passed on; leave it out")
 
 
 def _paths(paths: Iterable[str]) -> None:
@@ -306,6 +309,14 @@ def _one_header(mode: settings.Http) -> None:
         raise ValueError(f"has jwt pass_on, and a credential that is put into {ours} too; leave one out")
 
 
+# What a listener may be told of connections that are passed on, and what to do instead where they carry requests.
+_NOT_OURS = {
+    "retries": "give http.retry.tries",
+    "idle_timeout": "give http.keep_alive and http.stream_timeout",
+    "max_age": "leave it out",
+}
+
+
 def listener(one: Listener) -> None:
     """Check what a listener's http needs of the rest of it; ValueError."""
     if one.http is None:
@@ -313,3 +324,16 @@ def listener(one: Listener) -> None:
     limit = one.http.rate_limit
     if limit and limit.key == "user" and not (one.http.auth or (one.tls and one.tls.client_ca)):
         raise ValueError("has rate_limit key user, but nobody says as whom they come; give auth, or another key")
+    _whole(one)
+
+
+def _whole(one: Listener) -> None:
+    """Refuse what has no meaning in HTTP mode."""
+    if one.redis and any(each.path for each in one.upstreams):
+        raise ValueError("has an upstream with a path, but a shard has none; leave it out")
+    for tls in (one.tls, *(each.tls for each in one.upstreams)):
+        if tls is not None and tls.alpn not in ((), ("http/1.1",)):
+            raise ValueError(f"has alpn {', '.join(tls.alpn)}, but HTTP mode speaks http/1.1; leave alpn out")
+    for field in fields(one):
+        if field.name in _NOT_OURS and getattr(one, field.name) != field.default:
+            raise ValueError(f"has {field.name}, which is for connections; in HTTP mode {_NOT_OURS[field.name]}")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from sidecars.ambassador.http.bearing import FRESH
+from sidecars.ambassador.http.bearing import fresh
 from sidecars.ambassador.http.jwt import published
 from sidecars.ambassador.plan import Jwks
 from sidecars.ambassador.settings import Listener
@@ -51,7 +51,7 @@ class _Issuer:
 
     def want(self) -> None:
         """Fetch them anew, unless that was done just now."""
-        if self.known and time.monotonic() - self.known.at >= FRESH:
+        if self.known and time.monotonic() - self.known.at >= fresh(self._source.interval):
             self._wanted.set()
 
     async def run(self) -> None:
