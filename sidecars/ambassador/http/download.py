@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, Chunks, chunk, last_chunk
+from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, Chunks, Reply, chunk, last_chunk
 from sidecars.ambassador.http.heads import Malformed
 
 if TYPE_CHECKING:
@@ -22,25 +22,22 @@ class Download:
 
     chunking  the client gets it in chunks
     progress  when something came or went last
-    excess    the upstream has sent more than it said
+    spent     the connection is of no use afterwards: it is to be closed, or the upstream has sent more than it said
     """
 
-    __slots__ = ("_chunks", "_left", "chunking", "excess", "exchange", "progress")
+    __slots__ = ("_chunks", "_left", "chunking", "exchange", "progress", "spent")
 
-    def __init__(self, exchange: Exchange, length: int, *, chunking: bool, trailers: int) -> None:
+    def __init__(self, exchange: Exchange, answer: Reply, *, chunking: bool, most_trailers: int) -> None:
         self.exchange = exchange
         self.chunking = chunking
-        self.excess = False
+        self.spent = not answer.keep
         self.progress = exchange.session.loop.now
-        self._left = length
-        self._chunks = Chunks(trailers) if length == CHUNKED else None
+        self._left = answer.length
+        self._chunks = Chunks(most_trailers) if answer.length == CHUNKED else None
 
-    def begin(self, head: bytes, rest: bytes) -> None:
-        """Send the head, and what came with it of the body."""
-        exchange = self.exchange
-        content, done = self._taken(rest) if rest or not self._left else (b"", False)
-        if exchange.session.send(head + content) and done:
-            exchange.whole()
+    def first(self, rest: bytes) -> tuple[bytes, bool]:
+        """Take what came with the head: give it as the client gets it, and whether that was all. Raises Malformed."""
+        return self._taken(rest) if rest else (b"", False)
 
     def read(self, link: Link) -> None:
         """Pass on what comes, until the upstream or the client would have to wait."""
@@ -65,15 +62,15 @@ class Download:
                 link.readable = False
                 return
             except OSError:
-                exchange.lost("upstream_reset")
+                self._lost("upstream_reset")
                 return
             if not count:
-                exchange.lost("upstream_closed")
+                self._lost("upstream_closed")
                 return
             if count < wanted and sharp and not link.ending:
                 link.readable = False
             if count > self._left:
-                self.excess, count = True, self._left
+                self.spent, count = True, self._left
             self._left -= count
             exchange.sent += count
             try:
@@ -105,7 +102,7 @@ class Download:
                 link.readable = False
                 return
             except OSError:
-                exchange.lost("upstream_reset")
+                self._lost("upstream_reset")
                 return
             if len(data) < _SIZE // 4 and link.sharp and not link.ending:
                 link.readable = False
@@ -115,7 +112,7 @@ class Download:
             try:
                 framed, done = self._taken(data)
             except Malformed:
-                exchange.lost("bad_response")
+                self._lost("bad_response")
                 return
             if (framed and not session.send(framed)) or done:
                 if done and not exchange.over:
@@ -130,12 +127,12 @@ class Download:
         if chunks is not None:
             content, used = chunks.feed(data)
             done = chunks.done
-            self.excess = used < len(data)
+            self.spent = self.spent or used < len(data)
         elif self._left == UNTIL_CLOSE:
             content = data
         else:
             content = data[: self._left]
-            self.excess = len(data) > self._left
+            self.spent = self.spent or len(data) > self._left
             self._left -= len(content)
             done = not self._left
         self.exchange.sent += len(content)
@@ -145,13 +142,17 @@ class Download:
                 content += last_chunk(chunks.trailers if chunks else [])
         return content, done
 
+    def _lost(self, why: str) -> None:
+        attempt = self.exchange.attempt
+        if attempt is not None:
+            attempt.lost(why)
+
     def _ended(self, link: Link) -> None:
         """The upstream has ended, which is the end of the body where nothing else is said."""
         exchange = self.exchange
         if self._left != UNTIL_CLOSE or getattr(link.sock, "truncated", False):
-            exchange.lost("upstream_closed")
+            self._lost("upstream_closed")
             return
-        self.excess = True  # the connection is over
         if self.chunking and not exchange.session.send(last_chunk([])):
             return
         exchange.whole()

@@ -15,7 +15,7 @@ from sidecars.ambassador.plan import Endpoint, Route
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecars.ambassador.http.exchange import Exchange
+    from sidecars.ambassador.http.attempt import Attempt
     from sidecars.ambassador.http.forwarding import Origin
     from sidecars.ambassador.secured import Secured
     from sidecars.ambassador.settings import Upstream
@@ -27,7 +27,7 @@ _WRITABLE = WRITE | GONE
 class Link:
     """A connection to an upstream.
 
-    exchange  whom it serves; None while it is in the pool
+    attempt   whom it serves; None while it is in the pool
     reused    it has served before, so that its end may have been on its way when it was taken
     early     what has come of a head that is not whole
     held      what the upstream has not taken yet
@@ -37,7 +37,7 @@ class Link:
     """
 
     __slots__ = (
-        "deaf", "early", "ending", "exchange", "fd", "held", "loop", "placed", "readable", "reused", "sharp", "since",
+        "attempt", "deaf", "early", "ending", "fd", "held", "loop", "placed", "readable", "reused", "sharp", "since",
         "sock", "target",
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ class Link:
         self.target = target
         self.sock: socket.socket | Secured = dialled.sock
         self.fd = dialled.fd
-        self.exchange: Exchange | None = None
+        self.attempt: Attempt | None = None
         self.reused = False
         self.early = b""
         self.held: memoryview | None = None
@@ -61,19 +61,19 @@ class Link:
     def happened(self, event: int) -> None:
         """Go on after an event of its socket."""
         sharp = self.sharp
-        exchange = self.exchange
+        attempt = self.attempt
         if self.held is not None and (event & _WRITABLE or not sharp):
             self._flush()
-            if self.held is None and exchange is not None:
-                exchange.taken()
+            if self.held is None and attempt is not None:
+                attempt.taken()
         if event == WRITE and sharp:
             return
         self.readable = True
         if event & _ENDING:
             self.ending = True
-        if self.exchange is not None:
-            self.exchange.read()
-        elif exchange is None:
+        if self.attempt is not None:
+            self.attempt.read()
+        elif attempt is None:
             self._rouse()
 
     def _rouse(self) -> None:
@@ -143,8 +143,8 @@ class Link:
         self.loop.after(self._listen)
 
     def _listen(self) -> None:
-        if self.exchange is not None:
-            self.exchange.read()
+        if self.attempt is not None:
+            self.attempt.read()
 
     def yield_(self) -> None:
         """Let others have their turn, and go on in the next round."""
@@ -161,7 +161,7 @@ class Link:
         self.loop.forget_closing(self.fd)
         self.sock.close()
         self.readable = False
-        self.exchange = None
+        self.attempt = None
         self.held = None
 
 
@@ -210,7 +210,7 @@ class Target(Member):
 
     def give(self, link: Link, now: float) -> None:
         """Take one back after a whole answer, or close it."""
-        link.exchange = None
+        link.attempt = None
         link.reused = True
         if len(self.idle) < self.most and self._takes() and link.clean():
             link.since = now

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 200
 _MOST_REFUSED = 50
+_ANSWERED_BODY = 1024 * 1024  # bytes of a body that is answered here, where no limit is set
 _KEYS = 5.0  # seconds that a request waits for keys
 
 
@@ -47,6 +48,7 @@ class Serving:
         self.loop = plane.loop
         self.sessions: set[Session] = set()
         self.counts = Counts()
+        self.active = 0  # requests at the upstreams
         self.pending = 0  # dials under way
         self.tally = plane.tally(route.id)
         self.refused: deque[dict[str, object]] = deque(maxlen=_MOST_REFUSED)
@@ -77,7 +79,8 @@ class Serving:
         self.guard: Guard | None = Guard(route.id, http, self.plane.admission, self.plane.tell)
         self.signer: Signer | None = signer(http.credential) if self.answerer is None else None
         self.whole_bodies = self.answerer is not None or (self.signer is not None and self.signer.needs_body)
-        self.failing_statuses = frozenset(http.retry.statuses) | {502, 503, 504}
+        self.most_collected = http.signed_body if self.answerer is None else int(http.max_body or _ANSWERED_BODY)
+        self.failing = frozenset(http.retry.statuses) | {502, 503, 504}
         limits = (http.head_timeout, http.body_timeout, http.keep_alive, http.timeout, http.try_timeout)
         # A tenth late at the most; one look at all of them costs less than a timer for each.
         self._step = max(0.05, min(1.0, min(*limits, http.stream_timeout, http.upstream_keep_alive) / 10))
@@ -112,8 +115,8 @@ class Serving:
         for target in self._targets.values():
             if target.endpoint.close or target.endpoint.state == "disabled":
                 for link in list(target.links):
-                    if link.exchange is not None:
-                        link.exchange.lost("upstream_closed")
+                    if link.attempt is not None:
+                        link.attempt.lost("upstream_closed")
 
     # Clients
 
@@ -241,7 +244,7 @@ class Serving:
             exchange.fail("no_upstream")
             return 0.0
         most = self.http.max_requests
-        if most is not None and self._at_upstreams() >= most:
+        if most is not None and self.active >= most:
             exchange.fail("overflow")
             return 0.0
         listener = self.route.listener
@@ -250,13 +253,10 @@ class Serving:
         target = live[0] if len(live) == 1 else choose(listener.balance, live, exchange.source)
         link = self._ready(target, exchange)
         if link is not None:
-            exchange.use(target, link)
+            exchange.try_(target, link)
         else:
             self._dial(exchange, target)
         return 0.0
-
-    def _at_upstreams(self) -> int:
-        return sum(target.active for target in self._targets.values())
 
     def _ready(self, target: Target, exchange: Exchange) -> Link | None:
         """Give a connection that waits. What cannot be sent twice is sent over none that is at its end already."""
@@ -266,15 +266,14 @@ class Serving:
             target.drop(link)
         return None
 
-    def _dial(self, exchange: Exchange, target: Target) -> None:
+    def _dial(self, exchange: Exchange, target: Target, *, placed: bool = False) -> None:
         most = self.route.listener.max_pending
-        if most is not None and self.pending >= most:
-            if exchange.placed:
-                exchange.placed = False
-                self.leave_place(target)
-            exchange.fail("overflow")
-        else:
-            exchange.dial(target)
+        if most is None or self.pending < most:
+            exchange.try_(target, None, placed=placed)
+            return
+        if placed:
+            self.leave_place(target)
+        exchange.fail("overflow")
 
     def _place_within(self, exchange: Exchange, live: list[Target], most: int) -> float:
         """Send it to one that has room; which of them have is known to the admission, for all processes."""
@@ -283,11 +282,10 @@ class Serving:
             target = choose(self.route.listener.balance, live, exchange.source)
             link = self._ready(target, exchange)
             if link is not None:
-                exchange.use(target, link)
+                exchange.try_(target, link)
                 return 0.0
             if self.plane.admission.take(self._place_of(target), most):
-                exchange.placed = True
-                self._dial(exchange, target)
+                self._dial(exchange, target, placed=True)
                 return 0.0
             live.remove(target)
         return 1.0

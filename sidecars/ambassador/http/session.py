@@ -18,7 +18,6 @@ from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, WRITE, Loop
 if TYPE_CHECKING:
     from sidecars.ambassador.http.serving import Serving
     from sidecars.ambassador.http.upgrading import Upgraded
-    from sidecars.ambassador.http.upload import Upload
     from sidecars.ambassador.secured import Secured
 
 _SIZE = 16384  # bytes of heads read at once
@@ -27,6 +26,7 @@ _LINGER = 2.0  # seconds for a client to read the last answer, before what it st
 _HALF_OPEN = 5.0  # seconds in which a client that has said its last word is answered
 _ENDING = HALF_CLOSED | GONE
 _WRITABLE = WRITE | GONE
+_CUTS: dict[str, Reason] = {"": "client", "client_gone": "client_reset", "drained": "drained", "timeout": "timeout"}
 _LINGER_NOT = struct.pack("ii", 1, 0)
 _WORDS = {
     405: "method",
@@ -241,9 +241,9 @@ class Session:
         serving.began(exchange)
         exchange.begin()
 
-    def skip(self, length: int | None, upload: Upload | None) -> bool:
+    def skip(self, length: int | None) -> bool:
         """Leave out the body of a request that nobody wants; False when it is not here whole."""
-        if upload is not None or length is None or length > len(self.buffer):
+        if length is None or length > len(self.buffer):
             return False
         self.buffer = self.buffer[length:]
         return True
@@ -272,7 +272,7 @@ class Session:
         id = self.serving.forwarding.new_id() if name else None
         answer = written(said(status, text), head_only=False, keep=False, old=False, name=name or b"", id=id)
         if self.send(answer):
-            self._finish(whole=False)
+            self._finish()
 
     # What it is told
 
@@ -334,17 +334,14 @@ class Session:
             )
         )
 
-    def exchanged(self, keep: bool) -> None:
+    def exchanged(self, exchange: Exchange) -> None:
         """A request has been answered whole: go on with the next, or end."""
-        exchange, self.exchange = self.exchange, None
-        self._after = keep
+        self.exchange = None
+        self._after = exchange.keep
         if self.held is not None:
             self.due = self.loop.now + self.serving.http.stream_timeout
-        elif not keep:
-            upload = exchange.upload if exchange else None
-            self._finish(
-                whole=exchange is not None and (exchange.request.length == 0 or (upload is not None and upload.done))
-            )
+        elif not exchange.keep:
+            self._finish()
         elif not self._serving_now:
             self._serve()
 
@@ -353,19 +350,17 @@ class Session:
         self.exchange = None
         self._upgraded = None
         # Where only the end of the connection says that it is all, a reset says that it is not.
-        self._close("upstream_reset", reset=exchange.download is not None and not exchange.download.chunking)
+        unsaid = exchange.download is not None and not exchange.download.chunking
+        self._close(_CUTS.get(exchange.why, "upstream_reset"), reset=unsaid)
 
-    def _finish(self, *, whole: bool = True) -> None:
-        """Say nothing more, and close once the client knows."""
+    def _finish(self) -> None:
+        """Say nothing more, and close once the client knows: who closes over what has not been read resets."""
+        self._after = False
         if self.held is not None:
-            self._after = False
             self.due = self.loop.now + self.serving.http.stream_timeout
             return
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        if whole and not self.buffer and not (self._readable and self._sharp):
-            self._close("client")
-            return
         self._lingering = True
         self.due = self.loop.now + _LINGER
         if not self._serving_now:
@@ -420,7 +415,7 @@ class Session:
         if self._upgraded is not None:
             self._upgraded.end("drained")
         elif self.exchange is not None:
-            self.exchange.leave()
+            self.exchange.abort("drained")
         else:
             self._close("drained")
 
@@ -435,10 +430,6 @@ class Session:
             self._serve()
         elif self.exchange.upload is not None:
             self.exchange.pump()
-
-    def released(self) -> None:
-        """The other protocol has ended."""
-        self._close("client")
 
     def _close(self, reason: Reason, *, reset: bool = False) -> None:
         if self.closed:

@@ -12,6 +12,7 @@ from sidecars.ambassador.loop import Loop
 from sidecars.ambassador.relay import Flow
 
 if TYPE_CHECKING:
+    from sidecars.ambassador.http.attempt import Attempt
     from sidecars.ambassador.http.exchange import Exchange
     from sidecars.ambassador.http.link import Link
 
@@ -21,11 +22,12 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 class Upgraded:
     """A client and an upstream that speak past us: the owner of two flows."""
 
-    __slots__ = ("_back", "_exchange", "_link", "_looked", "_moved", "_out", "_over", "_to_client", "loop")
+    __slots__ = ("_attempt", "_back", "_exchange", "_link", "_looked", "_moved", "_out", "_over", "_to_client", "loop")
 
-    def __init__(self, exchange: Exchange, link: Link, head: bytes, rest: bytes) -> None:
+    def __init__(self, exchange: Exchange, attempt: Attempt, link: Link, head: bytes, rest: bytes) -> None:
         self.loop: Loop = link.loop
         self._exchange = exchange
+        self._attempt = attempt
         self._link = link
         self._to_client = head + rest
         self._over = False
@@ -78,4 +80,6 @@ class Upgraded:
         session.sent += back.count
         exchange.sent = back.count
         exchange.received = out.count
-        exchange.let_go(self._link, why)
+        # The attempt closes the one, the session the other.
+        self._attempt.link = self._link
+        exchange.let_go(self._attempt, why)

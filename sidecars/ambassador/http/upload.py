@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _SIZE = 65536
 _ROUNDS = 16  # reads before others have their turn
-GRACE = 10.0  # seconds before a slow body's rate is looked at
+_GRACE = 10.0  # seconds before a slow body's rate is looked at
 
 
 class TooLarge(Exception):  # noqa: N818  (named for what is so)
@@ -25,23 +25,38 @@ class Upload:
     done      it has come whole
     received  bytes of content so far
     kept      what was sent of it, for another try; None once that is too much
-    progress  when something came last; `since`, when it was first waited for
+    progress  when something came last, or was first waited for
     """
 
-    __slots__ = ("_chunks", "_left", "_most", "_most_kept", "done", "kept", "progress", "received", "session", "since")
+    __slots__ = (
+        "_chunks", "_counted", "_left", "_most", "_most_kept", "_since", "done", "kept", "progress",
+        "received", "session",
+    )  # fmt: skip
 
     def __init__(
-        self, session: Session, length: int | None, now: float, *, most: int | None, kept: int, trailers: int
+        self, session: Session, length: int | None, *, most: int | None, most_kept: int, most_trailers: int
     ) -> None:
         self.session = session
-        self._left = length or 0
-        self._chunks = Chunks(trailers) if length is None else None
-        self._most = most
-        self._most_kept = kept
         self.kept: bytearray | None = bytearray()
         self.done = False
         self.received = 0
-        self.since = self.progress = now
+        self.progress = session.loop.now
+        self._left = length or 0
+        self._chunks = Chunks(most_trailers) if length is None else None
+        self._most = most
+        self._most_kept = most_kept
+        self._since, self._counted = self.progress, 0
+
+    def wait(self, now: float) -> None:
+        """Count the client's time from now: the upstream has had it until then."""
+        self._since, self._counted = now, self.received
+        if not self.received:
+            self.progress = now
+
+    def crawls(self, rate: int | None, now: float) -> bool:
+        """Whether the client sends fewer bytes a second than this."""
+        waited = now - self._since
+        return bool(rate) and waited > _GRACE and self.received - self._counted < (rate or 0) * waited
 
     def pump(self, link: Link) -> bool:
         """Send on what comes, until the client or the upstream would have to wait; False when the client has gone.
