@@ -183,13 +183,14 @@ def listener(one: Listener) -> None:
     _numbers(one)
     if one.redis is not None:
         _sharded(one)
-    _served(one)
     if one.allow:
         _allowed(one.allow)
     if one.http is not None:
         from sidecars.ambassador.http import checking as http  # only who has it pays for it
 
         http.listener(one)
+    elif any(each.path for each in one.upstreams):
+        raise ValueError("has an upstream with a path, but no http; give http: {} too")
 
 
 def _numbers(one: Listener) -> None:
@@ -208,19 +209,6 @@ def _sharded(one: Listener) -> None:
             raise ValueError(f"has the upstream {each.address}, but a shard is one server; list the shards by name")
         if each.proxy_protocol:
             raise ValueError("has proxy_protocol, but clients share the connections to shards; leave it out")
-
-
-def _served(one: Listener) -> None:
-    """Refuse what has no meaning without HTTP mode, or in it."""
-    for each in one.upstreams:
-        if each.path and one.http is None:
-            raise ValueError(f"has the upstream {each.address} with a path, but no http; give http: {{}} too")
-        if each.path and one.redis is not None:
-            raise ValueError(f"has the upstream {each.address} with a path, but a shard has none; leave it out")
-    if one.http is not None:
-        for tls in (one.tls, *(each.tls for each in one.upstreams)):
-            if tls is not None and tls.alpn not in ((), ("http/1.1",)):
-                raise ValueError(f"has alpn {', '.join(tls.alpn)}, but HTTP mode speaks http/1.1; leave alpn out")
 
 
 def _listens(listen: str) -> None:
