@@ -71,7 +71,7 @@ class Trial:
     @property
     def timeout(self) -> int:
         """Seconds that a shard has: below what a client waits, and above what so many of them need."""
-        return 2 if self.clients < 100 else 5
+        return 3 if self.clients < 100 else 5
 
     @property
     def passed(self) -> bool:
@@ -343,6 +343,7 @@ class World:
                 # Timeouts are met then that nothing but this is the reason of.
                 self.trial.counts["moments without a processor"] += 1
                 self.ledger.excuse_all()
+                self.ledger.starved = now + AFTER
                 for kind, seconds in (("redis", AFTER), ("app", 5), ("secure", 5), ("terminated", 5), ("unix", 5)):
                     self.ledger.restless[kind] = max(self.ledger.restless.get(kind, 0), now + seconds)
             last = now

@@ -38,6 +38,7 @@ class Ledger:
     received  all that its client has sent, by its upstream
     whole     to the end, for its client
     restless  until when one may fail that has not arrived, by the kind of a listener
+    starved   until when anybody may meet a timeout: this machine had no time for the trial
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class Ledger:
         self.arrived: set[int] = set()
         self.excused: set[int] = set()
         self.restless: dict[str, float] = {}
+        self.starved = 0.0
         self.received: set[int] = set()
         self.whole: set[int] = set()
         self.counts: Counter[str] = Counter()
@@ -99,6 +101,17 @@ def tear(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+def deafen(server: asyncio.Server) -> None:
+    """Accept no more, and close the server once what it has accepted is connected.
+
+    A server that is closed between the two leaves the socket to the garbage collector, up to Python 3.11.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        loop.remove_reader(sock)
+    loop.call_soon(server.close)
+
+
 class Server:
     """An upstream.
 
@@ -126,7 +139,7 @@ class Server:
     def close(self) -> None:
         """Listen no more."""
         if self._server is not None:
-            self._server.close()
+            deafen(self._server)
 
     def stop(self) -> None:
         """End as a process does that is killed."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.servers import ambassador_torture
 from tests.servers.redis_server import needs_redis
 
-SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(8)]
+SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(4)]
 CLIENTS = 10
 SECONDS = 0.8
 
@@ -24,6 +24,6 @@ def test_every_byte_and_every_answer_is_right_whatever_fails_and_is_killed():
     again = " ".join(f"--seed {trial.seed}" for trial in failed)
     options = f"--clients {CLIENTS} --seconds {SECONDS} {again}"
     assert not failed, f"again: python tests/servers/ambassador_torture.py {options}\n" + "\n".join(map(str, failed))
-    assert sum(trial.counts["whole"] for trial in trials) > 100
-    assert sum(trial.counts["answers"] for trial in trials) > 100
-    assert sum(sum(trial.faults.values()) for trial in trials) >= 8
+    assert sum(trial.counts["whole"] for trial in trials) > 50
+    assert sum(trial.counts["answers"] for trial in trials) > 50
+    assert sum(sum(trial.faults.values()) for trial in trials) >= 4
