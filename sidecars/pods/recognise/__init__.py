@@ -33,6 +33,7 @@ def recognise(container: Container) -> Verdict | None:
     if called is None:
         return None
     scope = Scope(container)
+    scope.strict = called.strict
     scope.values.update((str(place), text) for place, text in enumerate(called.positional))
     found = limited(steps(called.script.statements, scope), called.limit)
     return decide(joined(list(found), scope), called, scope)

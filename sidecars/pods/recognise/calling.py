@@ -18,11 +18,13 @@ class Call(msgspec.Struct, frozen=True):
     """A script as it is called.
 
     positional  $0, $1 and so on
+    strict      sh -e: a command that fails ends it
     limit       seconds after which it is killed
     """
 
     script: Script
     positional: tuple[str, ...] = ()
+    strict: bool = False
     limit: float | None = None
 
 
@@ -40,10 +42,11 @@ def call(container: Container) -> Call | None:
     words, limit = unwrapped((*container.command, *container.args))
     shell = script(words)
     if shell:
-        return Call(parse(shell[0], names), tuple(shell[1:]), limit)
+        flags = words[1 : len(words) - len(shell)]
+        return Call(parse(shell[0], names), tuple(shell[1:]), is_strict(flags), limit)
     if not words or basename(words[0]) in SHELLS:
         return None
-    return Call(Script((Command(tuple(quoted(word, names) for word in words)),)), (), limit)
+    return Call(Script((Command(tuple(quoted(word, names) for word in words)),)), limit=limit)
 
 
 def _runs(container: Container) -> bool:
@@ -69,6 +72,13 @@ def script(words: Sequence[str]) -> Sequence[str] | None:
         given = given or "c" in letters
         place += 1 + ("o" in letters)
     return words[place:] if given and place < len(words) else None
+
+
+def is_strict(flags: Sequence[str]) -> bool:
+    """Say whether a shell's flags have -e in them."""
+    return (
+        any(flag.startswith("-") and not flag.startswith("--") and "e" in flag for flag in flags) or "errexit" in flags
+    )
 
 
 def unwrapped(words: Sequence[str]) -> tuple[Sequence[str], float | None]:

@@ -24,7 +24,7 @@ from sidecars.pods.statements import (
 
 _SAYS = frozenset(("echo", "printf", "date", "ls", "pwd", "id", "whoami", "hostname", "uname", "printenv", "df", "du"))
 _DOES_NOTHING = frozenset((
-    ":", "true", "false", "sleep", "usleep", "set", "exit", "return", "break", "continue", "wait", "unset", "let",
+    ":", "true", "false", "sleep", "usleep", "set", "exit", "return", "break", "continue", "wait", "let",
     "expr", "test", "[", "[[", "((", "shopt", "tput", "clear",
 ))  # fmt: skip
 _READS = frozenset(
@@ -61,6 +61,8 @@ def _idle_command(command: Command) -> bool:
         return False
     if command.name == "trap":
         return _plumbing(command)
+    if command.name == "set":
+        return all(str(word)[:1] in ("-", "+") or str(word) in ("pipefail", "errexit") for word in command.words[1:])
     return command.name in _SAYS or command.name in _DOES_NOTHING or command.name in _INSTALLERS or _shows(command)
 
 
@@ -142,6 +144,20 @@ def everything(statements: Sequence[Statement]) -> Iterator[Statement]:
 def commands(statements: Sequence[Statement]) -> Iterator[Command]:
     """Give all commands in statements."""
     return (each for each in everything(statements) if isinstance(each, Command))
+
+
+def fails(command: Command) -> bool:
+    """Say whether a command ends the script as one that failed."""
+    if command.name == "false":
+        return True
+    return command.name in ("exit", "return") and [word.literal for word in command.words[1:]] not in ([], ["0"])
+
+
+def assigned(statement: Statement) -> list[str]:
+    """Give the variables that are set within a statement."""
+    inner = list(everything((statement,)))
+    names = [name for each in inner if isinstance(each, Assignment) for name, _ in each.values]
+    return names + [each.name for each in inner if isinstance(each, Each)]
 
 
 def naps(statements: Sequence[Statement]) -> list[str]:

@@ -43,6 +43,9 @@ class Scope:
     functions  those that it has made
     directory  where it is; None when that is not known
     used       the container's variables that were put in anywhere
+    strict     a command that fails ends the script (set -e)
+    last       what the statement's exit code is, is the script's
+    after      the statements that follow
     """
 
     def __init__(self, container: Container) -> None:
@@ -52,6 +55,9 @@ class Scope:
         self.directory = container.working_dir or ("/" if is_base(container.image) else None)
         self.used: set[str] = set()
         self.depth = 0
+        self.strict = False
+        self.last = True
+        self.after: tuple[Statement, ...] = ()
 
     def within(self, values: Mapping[str, str]) -> Scope:
         """Make a scope in which some variables have other values."""
@@ -59,6 +65,7 @@ class Scope:
         inner.values = {**self.values, **values}
         inner.functions, inner.directory = self.functions, self.directory
         inner.used, inner.depth = self.used, self.depth + 1
+        inner.strict, inner.last, inner.after = self.strict, self.last, self.after
         return inner
 
     def text(self, word: Word) -> str:
@@ -77,6 +84,12 @@ class Scope:
     def forget(self, names: Sequence[str]) -> None:
         """Note that variables change in ways that are not followed."""
         self.values.update((name, f"{UNSURE}${name}") for name in names)
+
+    def environment(self, name: str) -> str:
+        """Give a variable that a program reads by itself; nothing when it is not set."""
+        if name in self.values:
+            return self.values[name]
+        return self._variable(Variable(name, f"${name}")) if name in self.container.env else ""
 
     def _part(self, part: Part) -> str:
         match part:

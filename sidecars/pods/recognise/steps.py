@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from msgspec.structs import replace
 
 from sidecars.pods.recognise import idle
-from sidecars.pods.recognise.calling import script, unwrapped
+from sidecars.pods.recognise.calling import is_strict, script, unwrapped
 from sidecars.pods.recognise.copying import copy
 from sidecars.pods.recognise.fetching import fetch
 from sidecars.pods.recognise.files import change
@@ -18,7 +18,7 @@ from sidecars.pods.recognise.logs import follow
 from sidecars.pods.recognise.refused import refuse
 from sidecars.pods.recognise.scope import Scope
 from sidecars.pods.recognise.syncing import sync
-from sidecars.pods.recognise.waiting import counts, wait
+from sidecars.pods.recognise.waiting import GOES_ON, counts, wait
 from sidecars.pods.shell import parse
 from sidecars.pods.statements import (
     Assignment,
@@ -29,22 +29,32 @@ from sidecars.pods.statements import (
     Function,
     Group,
     If,
-    Loop,
     Statement,
 )
 
 Recogniser = Callable[[Statement, Scope], tuple[Step, ...] | None]
 
 # Who is asked first answers: to keep alive and to follow come before loops that have more in them.
-RECOGNISERS: tuple[Recogniser, ...] = (keep, follow, copy, fetch, sync, change, forward, wait, refuse)
+RECOGNISERS: tuple[Recogniser, ...] = (follow, copy, fetch, sync, change, forward, wait, refuse)
+# Who makes a function of such a name means something else by it.
+_PROGRAMS = frozenset((
+    "nc", "nslookup", "getent", "curl", "wget", "cat", "tail", "cp", "mkdir", "chown", "chmod", "rm", "echo", "printf",
+    "sleep", "date", "git", "aws", "kubectl", "test", "exit", "true", "pg_isready", "mysqladmin", "redis-cli",
+))  # fmt: skip
 _DEEPEST = 8
 _MOST = 40  # steps that a script may have: what has more is a program, and is left alone
 
 
 def steps(statements: Sequence[Statement], scope: Scope) -> Iterator[Step]:
-    """Take statements apart."""
-    for statement in statements:
+    """Take statements apart, one after the other."""
+    last, after = scope.last, scope.after
+    for place, statement in enumerate(statements):
+        scope.last = last and place == len(statements) - 1
+        scope.after = (*statements[place + 1 :], *after)
         yield from _steps(statement, scope)
+        if isinstance(statement, Command) and statement.name == "exit":
+            break  # what follows is never reached
+    scope.last, scope.after = last, after
 
 
 def _steps(statement: Statement, scope: Scope) -> Iterator[Step]:
@@ -53,42 +63,36 @@ def _steps(statement: Statement, scope: Scope) -> Iterator[Step]:
             scope.assign(statement)
         case Function(name, body):
             scope.functions[name] = body
+            yield from [Unclear(name)] if name in _PROGRAMS else []
             return
-        case Loop() | Each():
-            scope.forget(_changed(statement))
+        case _:
+            scope.forget(idle.assigned(statement))
     if scope.depth > _DEEPEST:
         yield Unclear()
         return
-    for recognise in RECOGNISERS[:1]:  # a loop that only sleeps is idle, and yet it is what the container is for
-        found = recognise(statement, scope)
-        if found:
-            yield from found
-            return
-    if idle.idle(statement):
+    stays = keep(statement, scope)  # a loop that only sleeps is idle, and yet it is what the container is for
+    if stays:
+        yield from stays
+    elif idle.idle(statement):
+        scope.strict |= isinstance(statement, Command) and statement.name == "set" and _is_strict(statement)
         yield from [Unclear()] if _decides(statement) else []
-        return
-    yield from _recognised(statement, scope)
+    else:
+        yield from _recognised(statement, scope)
 
 
-def _changed(loop: Loop | Each) -> list[str]:
-    """Give the variables that a loop sets."""
-    inner = [each for each in idle.everything((loop,)) if isinstance(each, Assignment)]
-    return [name for each in inner for name, _ in each.values] + ([loop.name] if isinstance(loop, Each) else [])
+def _is_strict(command: Command) -> bool:
+    return is_strict([str(word) for word in command.words[1:]])
 
 
 def _decides(statement: Statement) -> bool:
-    """It ends the script with a failure on a condition that is no counter's."""
+    """It ends the script on a condition that is no counter's."""
     match statement:
         case Chain() | If():
             commands = list(idle.commands((statement,)))
-            fails = any(each.name in ("exit", "return", "false") and not _well(each) for each in commands)
+            ends = any(each.name in ("exit", "return", "false") for each in commands)
             tests = [each for each in commands if each.name in ("[", "[[", "test", "((")]
-            return fails and any(not counts(each) for each in tests)
+            return ends and any(not counts(each) for each in tests)
     return False
-
-
-def _well(command: Command) -> bool:
-    return command.name != "false" and [word.literal for word in command.words[1:]] in ([], ["0"])
 
 
 def _recognised(statement: Statement, scope: Scope) -> Iterator[Step]:
@@ -122,7 +126,8 @@ def _compound(statement: Statement, scope: Scope) -> Iterator[Step]:
 
 def _chained(chain: Chain, scope: Scope) -> Iterator[Step]:
     if chain.operator == "&&":
-        yield from (*_steps(chain.left, scope), *_steps(chain.right, scope))
+        yield from steps((chain.left,), scope)
+        yield from steps((chain.right,), scope)
     elif idle.idle(chain.left):
         yield from _under_condition(list(_steps(chain.right, scope)))
     elif idle.idle(chain.right):
@@ -137,13 +142,17 @@ def _each(loop: Each, scope: Scope) -> Iterator[Step]:
     if loop.counting or not words or len(words) > _MOST:
         yield Unclear()
         return
-    for word in words:
-        yield from steps(loop.body, scope.within({loop.name: word})) if word else [Unclear()]
+    for place, word in enumerate(words):
+        inner = scope.within({loop.name: word or ""})
+        inner.last = scope.last and place == len(words) - 1
+        yield from steps(loop.body, inner) if word else [Unclear()]
 
 
 def _tolerated(left: Statement, right: Statement, scope: Scope) -> Iterator[Step]:
     """Read `left || echo failed`, whose failure is none, and `left || exit 1`."""
-    fails = any(each.name == "exit" and not _well(each) for each in idle.commands((right,)))
+    fails = any(map(idle.fails, idle.commands((right,))))
+    scope.after = (right, *scope.after)
+    scope.last = scope.last or fails
     for step in _steps(left, scope):
         if isinstance(step, Finding) and not fails and step.args[:1] != ("mkdir",):
             yield replace(step, doubt=step.doubt or "its failure is no failure there")
@@ -175,25 +184,39 @@ def _command(command: Command, scope: Scope) -> Iterator[Step]:
     if command.name in scope.functions:
         positional = {str(place): word for place, word in enumerate(words) if place}
         yield from steps(scope.functions[command.name], scope.within(positional))
+        scope.forget([name for each in scope.functions[command.name] for name in idle.assigned(each)])
         return
     inner, limit = unwrapped(words)
     nested = script(inner)
     if nested and idle.quiet(command.redirects):
-        yield from limited(_nested(nested[0], scope), limit)
+        found = _nested(nested, inner[1 : len(inner) - len(nested)], scope)
+        yield from limited(found, limit if not limit or _matters(scope) else -1)
     elif inner and len(inner) < len(words):
         yield from limited(_steps(Command(command.words[-len(inner) :], command.redirects), scope.within({})), limit)
     else:
         yield Unclear(command.name)
 
 
-def _nested(text: str, scope: Scope) -> Iterator[Step]:
+def _matters(scope: Scope) -> bool:
+    """Say whether the script ends when the statement fails."""
+    return scope.last or scope.strict
+
+
+def _nested(call: Sequence[str], flags: Sequence[str], scope: Scope) -> Iterator[Step]:
     """Read what `sh -c` is given within a script."""
-    read = parse(text, None)
+    read = parse(call[0], None)
+    inner = scope.within({str(place): word for place, word in enumerate(call[1:])})
+    inner.strict, inner.functions = is_strict(flags), {}
     yield from [] if read.whole else [Unclear()]
-    yield from steps(read.statements, scope.within({}))
+    yield from steps(read.statements, inner)
 
 
 def limited(found: Iterator[Step], limit: float | None) -> Iterator[Step]:
-    """Give waits the time that the script has."""
+    """Give waits the time that the script has; below zero: a limit after which it goes on all the same."""
     for step in found:
-        yield replace(step, limit=limit) if limit and isinstance(step, Finding) and step.targets else step
+        if not limit or not isinstance(step, Finding) or not step.targets:
+            yield step
+        elif limit < 0:
+            yield replace(step, doubt=step.doubt or GOES_ON)
+        else:
+            yield replace(step, limit=limit)

@@ -25,6 +25,7 @@ from sidecars.pods.statements import (
     Word,
 )
 
+GOES_ON = "when its time is over it goes on as if all were well, and pod-init does not"
 _COUNTS = "it counts tries, not time"
 
 
@@ -34,12 +35,14 @@ class _Form(msgspec.Struct, frozen=True):
     condition  what is asked, and whether it has to succeed
     body       what else happens in each turn
     tries      how many turns there are at most
+    fails      the script fails after that
     """
 
     condition: Statement
     wanted: bool
     body: tuple[Statement, ...]
     tries: int | None = None
+    fails: bool = False
 
 
 def wait(statement: Statement, scope: Scope) -> tuple[Step, ...] | None:
@@ -62,14 +65,19 @@ def _single(statement: Statement, scope: Scope) -> tuple[Step, ...] | None:
     found = probe(statement, scope, wanted=True)
     if found is None or not found.alone:
         return None
-    return (_finding(found, _Form(statement, True, ()), scope),)
+    finding = _finding(found, _Form(statement, True, ()), scope)
+    if not scope.last and not scope.strict:
+        finding = replace(finding, doubt=finding.doubt or "its failure is no failure there")
+    return (finding,)
 
 
 def _finding(found: Probe, form: _Form, scope: Scope) -> Finding:
     pauses = [length for text in idle.naps(form.body) if (length := seconds(text)) is not None]
-    limit = found.limit
+    limit, doubt = found.limit, found.doubt
     pattern, wrong = found.pattern, found.wrong
     if form.tries is not None:
+        fails = form.fails or any(map(idle.fails, idle.commands(scope.after)))
+        doubt = doubt or ("" if fails else GOES_ON)
         limit = max(1.0, form.tries * (sum(pauses) or 1.0))
         pattern, wrong = 9, f"{_COUNTS}; {found.wrong}"
     return Finding(
@@ -80,7 +88,7 @@ def _finding(found: Probe, form: _Form, scope: Scope) -> Finding:
         targets=found.targets,
         some=found.some,
         limit=limit,
-        doubt=found.doubt,
+        doubt=doubt,
         notes=found.notes,
         instead=found.instead,
     )
@@ -117,8 +125,9 @@ def _outer(condition: Statement, negated: bool, body: tuple[Statement, ...]) -> 
     if len(asked) != 1 and bounds:
         return None
     asks = asked[0] if bounds else condition
-    bounds += [number for each in body for number in _exits(each)]
-    return _Form(asks, not negated, body, bounds[0] if bounds else None)
+    exits = [found for each in body for found in _exits(each)]
+    bounds += [number for number, _ in exits]
+    return _Form(asks, not negated, body, bounds[0] if bounds else None, any(fails for _, fails in exits))
 
 
 def _terms(statement: Statement, operator: str) -> Iterator[Statement]:
@@ -138,8 +147,9 @@ def _inner(body: tuple[Statement, ...], tries: int | None) -> _Form | None:
         if form is None and place and _asks_status(each):
             form = _Form(body[place - 1], True, (*body[: place - 1], *body[place + 1 :], each), tries)
         if form is not None:
-            bounds = [number for other in rest for number in _exits(other)]
-            return replace(form, tries=tries if tries is not None or not bounds else bounds[0])
+            exits = [found for other in rest for found in _exits(other)]
+            bound = tries if tries is not None or not exits else exits[0][0]
+            return replace(form, tries=bound, fails=any(fails for _, fails in exits))
     return None
 
 
@@ -195,17 +205,13 @@ def _asks_status(statement: Statement) -> bool:
     return False
 
 
-def _exits(statement: Statement) -> Iterator[int]:
-    """Give the numbers of turns after which a statement gives up."""
+def _exits(statement: Statement) -> Iterator[tuple[int, bool]]:
+    """Give the number of turns after which a statement gives up, and whether the script fails then."""
     match statement:
-        case Chain("&&", condition, leave) | If([([condition], [*_, leave])]) if _gives_up(leave):
+        case Chain(_, condition, leave) | If([([condition], [*_, leave])]) if _gives_up(leave):
             number = _bound_of(condition)
             if number is not None:
-                yield number
-        case Chain("||", condition, leave) if _gives_up(leave):
-            number = _bound_of(condition)
-            if number is not None:
-                yield number
+                yield number, any(map(idle.fails, idle.commands((leave,))))
 
 
 def _gives_up(statement: Statement) -> bool:

@@ -28,6 +28,10 @@ _LOOKS: dict[str, Callable[[Command, Scope], Probe | None]] = {
 }
 
 
+# What a client is told by these is no part of the question.
+_SECRET = frozenset(("PGPASSWORD", "MYSQL_PWD", "REDISCLI_AUTH", "LANG", "LC_ALL"))
+
+
 def probe(statement: Statement, scope: Scope, *, wanted: bool) -> Probe | None:
     """Say what a statement looks at that succeeds once something is there; `wanted` False: that fails once it is."""
     match statement:
@@ -81,6 +85,8 @@ def _command(command: Command, scope: Scope) -> Probe | None:
             or names.tested(rest, scope)
         )
     look = _LOOKS.get(rest.name)
+    if look and {name for name, _ in rest.assignments} - _SECRET:
+        return None
     return look(rest, scope) if look and limit != 0 else ports.opened(rest, scope) or files.listed(rest, scope)
 
 

@@ -10,13 +10,8 @@ from sidecars.pods.recognise.probes.probe import Probe
 from sidecars.pods.recognise.scope import Scope, references
 from sidecars.pods.statements import Command, Output
 
+_SOCKET = "it asks by a socket of this container, or a host that is not in the manifest"
 _ASKS = "it logs in, or asks a question: give user=U and password_file=FILE for a login that has to succeed"
-
-
-def _environment(scope: Scope, name: str) -> str:
-    """Give what a client takes from its environment."""
-    value = scope.container.env.get(name)
-    return value or ""
 
 
 def _pg_isready(command: Command, scope: Scope) -> Probe | None:
@@ -33,14 +28,14 @@ def _psql(command: Command, scope: Scope) -> Probe | None:
 
 
 def _postgres(options: Options, scope: Scope, doubt: str) -> Probe:
-    host = options.value("h", "host") or _environment(scope, "PGHOST") or "127.0.0.1"
-    port = options.value("p", "port") or _environment(scope, "PGPORT") or "5432"
+    host = options.value("h", "host") or scope.environment("PGHOST")
+    port = options.value("p", "port") or scope.environment("PGPORT") or "5432"
     return Probe(
         pattern=5,
         found="a wait for PostgreSQL",
         wrong="an image of hundreds of megabytes for one question, and nothing ends the wait",
-        targets=(target("postgres", host, port),),
-        doubt=doubt or ("a socket" if host.startswith("/") else ""),
+        targets=(target("postgres", host or "127.0.0.1", port),),
+        doubt=doubt or ("" if host and not host.startswith("/") else _SOCKET),
         notes=("postgres://HOST/DATABASE waits for that database too",),
     )
 
@@ -65,13 +60,13 @@ def _mysql_options(command: Command, scope: Scope) -> Options:
 
 
 def _mysql_probe(options: Options, doubt: str) -> Probe:
-    host = options.value("h", "host") or "127.0.0.1"
+    host = options.value("h", "host")
     return Probe(
         pattern=6,
         found="a wait for MySQL",
         wrong="ping succeeds when access is denied, a password on the command line is no secret, and nothing ends it",
-        targets=(target("mysql", host, options.value("P", "port") or "3306"),),
-        doubt=doubt,
+        targets=(target("mysql", host or "127.0.0.1", options.value("P", "port") or "3306"),),
+        doubt=doubt or ("" if host and host != "localhost" else _SOCKET),
     )
 
 
