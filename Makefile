@@ -28,7 +28,7 @@ lint: .venv/dev  ## style, types, imports, Dockerfile
 	$(bin)/hadolint images/Dockerfile
 
 docs: .venv/docs  ## the documentation as a site in build/site; to look at it: python3 -m http.server -d build/site
-	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict
 
 torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the summary that is committed
 	{ echo '## To stdout'; $(bin)/python tests/servers/torture.py --seeds $(SEEDS) --jobs 2; \

@@ -1,7 +1,7 @@
-"""The table of settings on each image's page: which there are, by purpose, with their defaults; made from the declaration.
+"""The table of settings on each image's page, made from the declaration: which there are, by purpose, and defaults.
 
-`python docs/hooks/glance.py` writes it into the pages that have its marks; a test compares. What each setting does is on
-the reference page.
+`python docs/hooks/glance.py` writes it into the pages that have its marks; a test compares. What each setting does is
+on the reference page.
 """
 
 from __future__ import annotations
