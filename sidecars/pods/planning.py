@@ -89,7 +89,7 @@ class _Planner:
                 notes.append(
                     f"its memory limit is {TRAITS[replacement.image].memory}Mi now, which {replacement.image} needs"
                 )
-            notes += replacement.notes
+            notes += (note for note in replacement.notes if not (place.state and "/state" in note))
             values.append(value)
         moved = native and found.place == "containers"
         return Change(found=found, values=tuple(values), moved=moved, notes=tuple(dict.fromkeys(notes)))

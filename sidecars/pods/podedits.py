@@ -140,6 +140,9 @@ class _PodEditor:
     def _add_between_brackets(self, texts: list[str]) -> None:
         node, key = self.pod.node, self.pod.node.keys["containers"]
         there = node.at("initContainers")
+        if there is not None and there.style == "{" and not there.items:
+            self.edits.put(there.start, there.end, f"[{', '.join(texts)}]")
+            return
         if there is not None:
             if there.style != "{" or not there.items:
                 raise Fixed("its init containers are written in another way than its containers")
