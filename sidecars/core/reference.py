@@ -176,6 +176,8 @@ def pages(kinds: Mapping[str, type[msgspec.Struct]], prog: str, prefix: str) -> 
 
 def defaulting(setting: Setting) -> str:
     """Write a default in a table: a value as code, an explanation as text."""
+    if nested(setting.kind) and not sequence(setting.kind) and not setting.required:
+        return ""  # what is in it stands in a table of its own
     text = default_text(setting)
     return text if setting.required or " " in text else code(text)
 
