@@ -21,15 +21,17 @@ class Download:
     """A body that is read from an upstream.
 
     chunking  the client gets it in chunks
+    framed    the client can tell where it ends without the end of the connection
     progress  when something came or went last
     spent     the connection is of no use afterwards: it is to be closed, or the upstream has sent more than it said
     """
 
-    __slots__ = ("_chunks", "_left", "chunking", "exchange", "progress", "spent")
+    __slots__ = ("_chunks", "_left", "chunking", "exchange", "framed", "progress", "spent")
 
     def __init__(self, exchange: Exchange, answer: Reply, *, chunking: bool, most_trailers: int) -> None:
         self.exchange = exchange
         self.chunking = chunking
+        self.framed = chunking or answer.length >= 0
         self.spent = not answer.keep
         self.progress = exchange.session.loop.now
         self._left = answer.length

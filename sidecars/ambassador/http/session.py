@@ -350,7 +350,7 @@ class Session:
         self.exchange = None
         self._upgraded = None
         # Where only the end of the connection says that it is all, a reset says that it is not.
-        unsaid = exchange.download is not None and not exchange.download.chunking
+        unsaid = exchange.download is not None and not exchange.download.framed
         self._close(_CUTS.get(exchange.why, "upstream_reset"), reset=unsaid)
 
     def _finish(self) -> None:
