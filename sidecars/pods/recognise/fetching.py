@@ -66,7 +66,8 @@ def _finding(download: _Download) -> Finding:
 def _download(command: Command, scope: Scope) -> _Download | None:
     if command.assignments:
         return None
-    return _wget(command, scope) if command.name == "wget" else _curl(command, scope)
+    found = _wget(command, scope) if command.name == "wget" else _curl(command, scope)
+    return replace(found, doubt=found.doubt or scope.proxied()) if found else None
 
 
 def _wget(command: Command, scope: Scope) -> _Download | None:

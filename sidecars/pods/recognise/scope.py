@@ -91,6 +91,11 @@ class Scope:
             return self.values[name]
         return self._variable(Variable(name, f"${name}")) if name in self.container.env else ""
 
+    def proxied(self) -> str:
+        """Give the reason why pod-init does not ask as the script did, which went through a proxy."""
+        names = [name for name in self.container.env if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+        return f"it asks through the proxy of {names[0]}, and pod-init asks by itself" if names else ""
+
     def _part(self, part: Part) -> str:
         match part:
             case Text(text):

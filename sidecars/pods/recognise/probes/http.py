@@ -47,7 +47,11 @@ def _wget(command: Command, scope: Scope) -> _Request | None:
     if options.has("no-check-certificate") or (busybox and options.operands[0].startswith("https:")):
         extra = ("insecure",)
         notes = ("the certificate is not checked, as it was not; leave `insecure` out, or give ca=FILE",)
-    doubt = "" if options.only(_WGET_KNOWN) else "it sends headers or a login: header_file=FILE, password_file=FILE"
+    doubt = (
+        scope.proxied()
+        if options.only(_WGET_KNOWN)
+        else "it sends headers or a login: header_file=FILE, password_file=FILE"
+    )
     wrong = "any page counts as ready, that of a login too, and nothing ends the wait"
     return _Request(options.operands[0], extra, doubt, 3, wrong, notes)
 
@@ -67,7 +71,9 @@ def _curl(command: Command, scope: Scope) -> _Request | None:
     extra += [f"ca={options.value('cacert')}"] if options.value("cacert") else []
     get = (options.value("X", "request") or "GET") == "GET"
     doubt = (
-        "" if options.only(_CURL_KNOWN) and get else "it sends more than a GET: header_file=FILE, password_file=FILE"
+        scope.proxied()
+        if options.only(_CURL_KNOWN) and get
+        else "it sends more than a GET: header_file=FILE, password_file=FILE"
     )
     fails = options.has("f", "fail", "fail-with-body")
     wrong = (
