@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from sidecars.ambassador.http.request import Headers, Refusal, Request, Wait
+from sidecars.ambassador.http.request import Headers, Refusal, Request, Wait, plain
 from sidecars.ambassador.http.settings import Auth
 from sidecars.ambassador.http.users import ApiKeyWay, BasicWay, BearerWay, Entry
 from sidecars.ambassador.plan import Jwks
@@ -99,12 +99,10 @@ class Authorizing:
         return refusal._replace(headers=(*refusal.headers, *self._challenges))
 
     def _admitted(self, request: Request, entry: Entry) -> Admitted:
-        told, drop = self._told, entry.drop
-        headers = [each for each in request.headers if each[0].lower() != drop and plain(each[0]) not in told]
+        headers, drop, told = request.headers, entry.drop, self._told
+        if drop:
+            headers = [each for each in headers if each[0].lower() != drop]
+        if told:
+            headers = [each for each in headers if plain(each[0]) not in told]
         target = request.target if entry.target is None else entry.target
-        return Admitted(entry.user, target, headers + entry.add)
-
-
-def plain(name: bytes) -> bytes:
-    """Give a header's name as frameworks see it that make variables of headers."""
-    return name.lower().replace(b"_", b"-")
+        return Admitted(entry.user, target, headers + entry.add if entry.add else headers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -76,6 +75,8 @@ def _one_of(part: object, *names: str) -> str:
 
 
 def _installed(what: str, *modules: str) -> None:
+    import importlib.util  # only who needs more than the plain image has pays for it
+
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
         raise ValueError(f"needs the image ambassador-full: {what} is by {missing[0]}, which is not installed here")
 

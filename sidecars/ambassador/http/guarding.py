@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sidecars.ambassador.admission import Admission
-from sidecars.ambassador.http.authorizing import Admitted, Authorizing, plain
-from sidecars.ambassador.http.limiting import Limit
 from sidecars.ambassador.http.paths import Allowed, BadPath, normal
-from sidecars.ambassador.http.request import Refusal, Request, Wait
+from sidecars.ambassador.http.request import Refusal, Request, Wait, plain
 from sidecars.ambassador.http.settings import HeaderRule, Http
 from sidecars.ambassador.plan import Outcome, Route
+
+if TYPE_CHECKING:
+    from sidecars.ambassador.http.authorizing import Admitted, Authorizing
+    from sidecars.ambassador.http.limiting import Limit
 
 _LONGEST = 8192  # bytes of a value that an expression is tried on
 _NEVER = frozenset({"CONNECT", "TRACE"})
@@ -36,8 +39,16 @@ class Guard:
 
     def __init__(self, id: str, http: Http, admission: Admission, tell: Callable[[Outcome], None]) -> None:
         self._rules = _rules(http)
-        self._auth = Authorizing(http.auth, lambda: tell(Outcome(id, "", False, "jwks"))) if http.auth else None
-        self._limit = Limit(id, http.rate_limit, admission) if http.rate_limit else None
+        self._auth: Authorizing | None = None
+        self._limit: Limit | None = None
+        if http.auth:
+            from sidecars.ambassador.http.authorizing import Authorizing  # hashlib, which loads OpenSSL
+
+            self._auth = Authorizing(http.auth, lambda: tell(Outcome(id, "", False, "jwks")))
+        if http.rate_limit:
+            from sidecars.ambassador.http.limiting import Limit  # the same
+
+            self._limit = Limit(id, http.rate_limit, admission)
         self._normal = bool(http.paths or http.rewrite)
         self._allowed = Allowed(http.paths).permits if http.paths else None
 

@@ -85,3 +85,8 @@ class Wait(NamedTuple):
     """
 
     refusal: Refusal
+
+
+def plain(name: bytes) -> bytes:
+    """Give a header's name as frameworks see it that make variables of headers: X_User and X-User are one to them."""
+    return name.lower().replace(b"_", b"-")
