@@ -49,11 +49,13 @@ class Guard:
             from sidecars.ambassador.http.limiting import Limit  # the same
 
             self._limit = Limit(id, http.rate_limit, admission)
-        self._normal = bool(http.paths or http.rewrite)
+        self._rewrites = bool(http.paths or http.rewrite)
+        self._normal = self._rewrites
         self._allowed = Allowed(http.paths).permits if http.paths else None
 
     def update(self, route: Route) -> None:
-        """Take the keys of a new plan."""
+        """Take the keys of a new plan, and whether upstreams have a path of their own, above which nothing is."""
+        self._normal = self._rewrites or any(each.path for each in route.listener.upstreams)
         if self._auth:
             self._auth.update(route.jwks)
 
@@ -166,15 +168,15 @@ def _matching(rule: HeaderRule) -> Callable[[bytes], bool]:
 
 
 def _required(rule: HeaderRule) -> Rule:
-    name, matches = rule.name.lower().encode(), _matching(rule)
+    name, alike, matches = rule.name.lower().encode(), plain(rule.name.encode()), _matching(rule)
     missing = Refusal(400, "header", f"the header {rule.name} is missing")
     wrong = Refusal(400, "header", f"the header {rule.name} is not as it must be")
 
     def check(request: Request) -> Refusal | None:
-        values = request.get(name)
-        if not values:
+        if not request.get(name):
             return missing
-        return None if all(map(matches, values)) else wrong
+        # Who takes X_Tenant and X-Tenant for one header would read the other one.
+        return None if all(matches(value) for each, value in request.headers if plain(each) == alike) else wrong
 
     return check
 

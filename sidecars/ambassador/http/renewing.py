@@ -29,6 +29,7 @@ class Renewed(Generic[T]):
         self._make = make
         self._made = none
         self._text: str | None = None
+        self._trouble = ""
         self._look_every = look
         self._due = 0.0
 
@@ -44,7 +45,9 @@ class Renewed(Generic[T]):
         try:
             text = self._secret.reveal()
         except WrongSettings as error:
-            log.warning("secret cannot be read", file=self._secret.file, error=str(error))
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("secret cannot be read", file=self._secret.file, error=self._trouble)
             return
         if text == self._text:
             return

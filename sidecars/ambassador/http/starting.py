@@ -45,6 +45,8 @@ def _read(place: str, rule: Auth) -> None:
         _made(f"{place}.basic.users", rule.basic.users, users.passwords)
     if rule.bearer:
         _made(f"{place}.bearer.tokens", rule.bearer.tokens, users.tokens)
+    if rule.jwt and rule.jwt.jwks_ca:
+        _trusted(f"{place}.jwt.jwks_ca", rule.jwt.jwks_ca)
     if rule.jwt and (rule.jwt.secret or rule.jwt.keys):
         from sidecars.ambassador.http import jwt
 
@@ -52,6 +54,16 @@ def _read(place: str, rule: Auth) -> None:
             _made(f"{place}.jwt.secret", rule.jwt.secret, lambda text: _long(rule, jwt.shared(text)))
         else:
             _made(f"{place}.jwt.keys", Secret(file=rule.jwt.keys), jwt.in_file)
+
+
+def _trusted(place: str, file: str) -> None:
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
+        reason = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it has no certificate"
+        raise WrongSettings(f"{place} is {file!r}, which cannot be used: {reason}") from None
 
 
 def _long(rule: Auth, keys: Sequence[Key]) -> None:

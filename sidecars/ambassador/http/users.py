@@ -16,6 +16,7 @@ from sidecars.ambassador.http.renewing import Renewed
 from sidecars.ambassador.http.request import Headers, Refusal, Request
 from sidecars.ambassador.http.settings import ApiKeys, Basic, Bearer
 
+_NOBODY = (os.urandom(16), False)
 # What is compared is a digest with a key that nobody knows: how long it takes tells nothing of a secret.
 _KEY = os.urandom(32)
 _SHA256 = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -174,8 +175,9 @@ class BasicWay:
         if not colon:
             return Refusal(401, self.rule, "user and password are not in Base64, with a colon", detail="not Base64")
         # An unknown user takes as long as a known one.
-        expected, hashed = self._users.get().get(user, (b"", False))
-        actual = digest(hashlib.sha256(password).digest() if hashed else password)
+        expected, hashed = self._users.get().get(user, _NOBODY)
+        sha256 = hashlib.sha256(password).digest()
+        actual = digest(sha256 if hashed else password)
         if not hmac.compare_digest(actual, expected):
             return Refusal(401, self.rule, "user or password is wrong", detail="wrong user or password")
         return Entry(user.decode(errors="replace"), b"authorization")

@@ -28,6 +28,8 @@ from sidecars.ambassador.http.settings import (
     PathRewrite,
     RateLimit,
 )
+from sidecars.ambassador.plan import Route
+from sidecars.ambassador.settings import Listener, Upstream
 from sidecars.core.units import Bytes, Secret
 
 
@@ -104,6 +106,8 @@ SIGNED = Http(credential=Credential(hmac=HmacCredential(key=Secret("k"))), signe
         (TENANT, request(headers={"x-tenant": "shop"}), 0, ""),
         (TENANT, request(headers={"x-tenant": "shop\n"}), 400, "header"),
         (TENANT, request(headers={"x-tenant": "SHOP"}), 400, "header"),
+        (TENANT, request(headers={"x-tenant": "shop", "X_Tenant": "2"}), 400, "header"),
+        (TENANT, request(headers={"X_Tenant": "shop"}), 400, "header"),
         (TENANT, request(headers=[(b"X-Tenant", b"shop"), (b"X-Tenant", b"2")]), 400, "header"),
         (Http(headers=(HeaderRule(name="X-A"),)), request(headers=[(b"X-A", b"\xff")]), 0, ""),
         (KEYS, request(), 401, "api_key"),
@@ -177,6 +181,18 @@ def test_the_path_is_passed_on_in_its_normal_form() -> None:
     asked = request(target=b"/v1/x/../%61")
     assert guard(Http()).check(asked) is None
     assert asked.target == b"/v1/x/../%61"
+
+
+def test_nothing_goes_above_the_path_that_an_upstream_has() -> None:
+    listener = Listener(listen=":1", upstreams=(Upstream(address="a:1", path="/v1"),), http=Http())
+    one = guard(Http())
+    one.update(Route(listener))
+    answer = one.check(request(target=b"/../admin"))
+    assert isinstance(answer, Refusal)
+    assert (answer.status, answer.rule) == (400, "path")
+    asked = request(target=b"/a/../b")
+    assert one.check(asked) is None
+    assert asked.target == b"/b"
 
 
 def test_a_rate_limit_counts_each_key_by_itself() -> None:
