@@ -55,34 +55,45 @@ class _PodConverter:
         if self.pod.spec.get("os") == {"name": "windows"}:
             return  # none of these images is for Windows
         judged = [(found, verdict) for found in self.pod.containers if (verdict := judge(found.container))]
-        exact = [each for each in judged if each[1].kind == "exact" and self._may(*each)]
-        done = self._convert(exact)
+        exact = [each for each in judged if each[1].kind == "exact" and not self._shared(each[0])]
+        try:
+            done = self._convert(exact)
+        except (Fixed, Unfit):
+            done = self._some(exact)
         for found, verdict in judged:
             self.draft.found(self._finding(found, verdict, done))
 
-    def _may(self, found: Found, verdict: Verdict) -> bool:
-        """Try one container alone; note why it cannot be converted."""
-        path = (*self.document.path, *found.path)
-        reason = shared(self.draft.manifest.roots[self.document.root], path)
-        if not reason:
-            try:
-                value = plan(self.pod, [(found, verdict)], self.options).changes[0].values[0]
-                Edits(self.draft.manifest.text).become(found.node, value)
-            except (Fixed, Unfit) as error:
-                reason = str(error)
-        if reason:
-            self.left[id(found)] = reason
-        return not reason
-
-    def _convert(self, exact: list[tuple[Found, Verdict]]) -> Plan | None:
-        if not exact:
-            return None
+    def _some(self, exact: list[tuple[Found, Verdict]]) -> Plan | None:
+        """Convert those that can be; note of the others why not."""
+        exact = [each for each in exact if self._may(*each)]
         try:
-            done = plan(self.pod, exact, self.options)
-            splices = podedits.edit(self.draft.manifest.text, self.pod, done)
+            return self._convert(exact)
         except (Fixed, Unfit) as error:
             self.left.update((id(found), str(error)) for found, _ in exact)
             return None
+
+    def _shared(self, found: Found) -> bool:
+        reason = shared(self.draft.manifest.roots[self.document.root], (*self.document.path, *found.path))
+        if reason:
+            self.left[id(found)] = reason
+        return bool(reason)
+
+    def _may(self, found: Found, verdict: Verdict) -> bool:
+        """Try one container alone; note why it cannot be converted."""
+        try:
+            value = plan(self.pod, [(found, verdict)], self.options).changes[0].values[0]
+            Edits(self.draft.manifest.text).become(found.node, value)
+        except (Fixed, Unfit) as error:
+            self.left[id(found)] = str(error)
+            return False
+        return True
+
+    def _convert(self, exact: list[tuple[Found, Verdict]]) -> Plan | None:
+        """Note the edits that convert these containers. Raises Fixed or Unfit."""
+        if not exact:
+            return None
+        done = plan(self.pod, exact, self.options)
+        splices = podedits.edit(self.draft.manifest.text, self.pod, done)
         path = (*self.document.path, *self.pod.path)
         self.draft.edit(self.document.root, path, podedits.intended(self.pod, done), splices)
         return done
