@@ -61,3 +61,26 @@ def written(answer: Answer, *, head_only: bool, keep: bool, old: bool, name: byt
 def said(status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """Make the short answer of a refusal or an error: a line of text."""
     return Answer(status, [(b"Content-Type", b"text/plain; charset=utf-8"), *headers], f"{text}\n".encode())
+
+
+_ERRORS = {
+    "no_upstream": (503, "there is no upstream to ask now"),
+    "queue": (503, "too many requests wait for an upstream"),
+    "overflow": (503, "too many requests are at the upstreams"),
+    "connect_failed": (502, "the upstream cannot be connected to"),
+    "upstream_reset": (502, "the upstream broke off before it answered"),
+    "upstream_closed": (502, "the upstream broke off before it answered"),
+    "bad_response": (502, "the upstream's answer cannot be understood"),
+    "try_timeout": (504, "the upstream did not answer in time"),
+    "timeout": (504, "the upstream did not answer in time"),
+    "body_timeout": (408, "the body did not come in time"),
+    "credential": (502, "the credential for the upstream is not there now"),
+}
+# These are decided here; of the others, the upstream or the client is the reason.
+OWN = frozenset({"no_upstream", "queue", "overflow", "credential"})
+
+
+def error(why: str) -> Answer:
+    """Make the answer to a request that came to nothing."""
+    status, text = _ERRORS[why]
+    return said(status, text, ((b"Retry-After", b"1"),) if status == 503 else ())

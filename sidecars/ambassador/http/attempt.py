@@ -42,13 +42,13 @@ class Attempt:
         self.interim = 0
         self._dial: Dial | None = None
         target.active += 1
-        exchange.serving.active += 1
+        exchange.serving.placing.active += 1
 
     def dial(self) -> None:
         """Connect."""
         exchange, target = self.exchange, self.target
         serving = exchange.serving
-        serving.pending += 1
+        serving.placing.pending += 1
         self._dial = dial(
             serving.plane,
             target.endpoint,
@@ -62,10 +62,10 @@ class Attempt:
     def _dialled(self, outcome: Dialled | Failed) -> None:
         exchange = self.exchange
         self._dial = None
-        exchange.serving.pending -= 1
+        exchange.serving.placing.pending -= 1
         if isinstance(outcome, Failed):
             self.drop()
-            exchange.failed("connect_failed", sendable=True)
+            exchange.failed("connect_failed", unsent=True)
             return
         link = Link(exchange.serving.loop, self.target, outcome, placed=self.placed)
         self.placed = False
@@ -136,18 +136,11 @@ class Attempt:
             if exchange.download is not None:
                 exchange.download.read(link)
                 return
-            try:
-                data = link.sock.recv(_SIZE)
-            except BlockingIOError:
-                link.readable = False
+            data = link.receive(_SIZE)
+            if data is None:
                 return
-            except OSError:
-                self.lost("upstream_reset")
-                return
-            if len(data) < _SIZE and link.sharp and not link.ending:
-                link.readable = False
             if not data:
-                self.lost("upstream_closed")
+                self.lost("upstream_reset" if link.torn else "upstream_closed")
                 return
             self._hear(link, data)
             link = self.link
@@ -198,24 +191,31 @@ class Attempt:
         # One that had waited has been closed meanwhile, as servers do: no failure.
         exchange.failed(why, stale=stale)
 
+    def cut(self) -> None:
+        """The endpoint is not to be used any more."""
+        if self.link is not None:
+            self.lost("upstream_closed")
+        else:
+            self.exchange.session.leave("upstream_closed")
+
     def drop(self, *, reusable: bool = False) -> None:
         """Let go of the connection, or of what has been done to have one; the exchange has no attempt then."""
         exchange, target, link = self.exchange, self.target, self.link
-        serving = exchange.serving
+        placing = exchange.serving.placing
         exchange.attempt = None
         target.active -= 1
-        serving.active -= 1
+        placing.active -= 1
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
-            serving.pending -= 1
+            placing.pending -= 1
         if self.placed:
             self.placed = False
-            serving.leave_place(target)
+            placing.leave_place(target)
         if link is not None:
             self.link = None
             if reusable:
-                target.give(link, serving.loop.now)
+                target.give(link, link.loop.now)
             else:
                 target.drop(link)
-        serving.roomier()
+        placing.roomier()

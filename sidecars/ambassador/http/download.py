@@ -80,7 +80,7 @@ class Download:
             except BlockingIOError:
                 sent = 0
             except OSError:
-                session.gone()
+                session.broken()
                 return
             session.sent += sent
             if sent < count:
@@ -92,22 +92,15 @@ class Download:
                 return
         link.yield_()
 
-    def _read_framed(self, link: Link) -> None:  # noqa: C901  (the hot path of what has no length)
+    def _read_framed(self, link: Link) -> None:
         """Pass on chunks, or what comes until the end of the connection."""
         exchange, session = self.exchange, self.exchange.session
         for _ in range(_ROUNDS):
-            if session.held is not None or not link.readable:
+            if session.held is not None:
                 return
-            try:
-                data = link.sock.recv(_SIZE // 4)
-            except BlockingIOError:
-                link.readable = False
+            data = link.receive(_SIZE // 4)
+            if data is None:
                 return
-            except OSError:
-                self._lost("upstream_reset")
-                return
-            if len(data) < _SIZE // 4 and link.sharp and not link.ending:
-                link.readable = False
             if not data:
                 self._ended(link)
                 return
@@ -152,8 +145,8 @@ class Download:
     def _ended(self, link: Link) -> None:
         """The upstream has ended, which is the end of the body where nothing else is said."""
         exchange = self.exchange
-        if self._left != UNTIL_CLOSE or getattr(link.sock, "truncated", False):
-            self._lost("upstream_closed")
+        if link.torn or self._left != UNTIL_CLOSE or getattr(link.sock, "truncated", False):
+            self._lost("upstream_reset" if link.torn else "upstream_closed")
             return
         if self.chunking and not exchange.session.send(last_chunk([])):
             return

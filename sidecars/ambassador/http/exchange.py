@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.http.answering import Answer, said
+from sidecars.ambassador.http.answering import OWN, Answer, error, said
 from sidecars.ambassador.http.attempt import Attempt
 from sidecars.ambassador.http.download import Download
 from sidecars.ambassador.http.framing import Arrival, Reply
 from sidecars.ambassador.http.heads import Malformed
 from sidecars.ambassador.http.link import Link, Target
 from sidecars.ambassador.http.request import Refusal, Wait
-from sidecars.ambassador.http.retrying import IDEMPOTENT, asked_to_wait, backoff
+from sidecars.ambassador.http.retrying import IDEMPOTENT, Retrying
 from sidecars.ambassador.http.upload import TooLarge, Upload
 
 if TYPE_CHECKING:
+    from sidecars.ambassador.http.serving import Serving
     from sidecars.ambassador.http.session import Session
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _SILENCE = 1.0  # seconds in which an upstream may say 100 (Continue); then we do
 _POOR = (502, 503, 504)  # the answers of who has none
-_ERRORS = {
-    "no_upstream": (503, "there is no upstream to ask now"),
-    "queue": (503, "too many requests wait for an upstream"),
-    "overflow": (503, "too many requests are at the upstreams"),
-    "connect_failed": (502, "the upstream cannot be connected to"),
-    "upstream_reset": (502, "the upstream broke off before it answered"),
-    "upstream_closed": (502, "the upstream broke off before it answered"),
-    "bad_response": (502, "the upstream's answer cannot be understood"),
-    "try_timeout": (504, "the upstream did not answer in time"),
-    "timeout": (504, "the upstream did not answer in time"),
-    "body_timeout": (408, "the body did not come in time"),
-    "credential": (502, "the credential for the upstream is not there now"),
-}
-# These are decided here; of the others, the upstream is the reason.
-_OWN = frozenset({"no_upstream", "queue", "overflow", "credential", "body_timeout"})
 
 
 class Exchange:
@@ -50,20 +34,21 @@ class Exchange:
     keep       the client's connection stays open afterwards
     status     that the client was sent; 0 before
     sent       bytes of the answer's body; `received`: of the request's, where there is no upload
+    resent     a connection that had waited was at its end: it is not sent over such a one again
     over       it has ended: what comes for it still is not for it
     rule, why  why it was answered here, and why it ended, for logs
     """
 
     __slots__ = (
-        "_cancel", "_collecting", "_continued", "_resent", "_retries", "arrival", "attempt", "body", "collected",
-        "download", "keep", "over", "received", "request", "rule", "sent", "serving", "session", "since", "status",
+        "_cancel", "_collecting", "_continued", "_retrying", "arrival", "attempt", "body", "collected", "download",
+        "keep", "over", "received", "request", "resent", "rule", "sent", "serving", "session", "since", "status",
         "target", "tried", "tries", "until", "upload", "upstream_seconds", "why",
     )  # fmt: skip
 
     def __init__(self, session: Session, arrival: Arrival, now: float) -> None:
         serving = session.serving
-        self.session = session
-        self.serving = serving
+        self.session: Session = session
+        self.serving: Serving = serving
         self.arrival = arrival
         self.request = arrival.request
         self.since = now
@@ -83,8 +68,8 @@ class Exchange:
         self.rule = self.why = ""
         self._collecting: bytearray | None = None
         self._continued = False  # the client was told to send the body, or has done so
-        self._retries = 0
-        self._resent = False
+        self._retrying: Retrying | None = None
+        self.resent = False
         self._cancel: Callable[[], None] | None = None
 
     # The request
@@ -129,7 +114,7 @@ class Exchange:
     def _go_on(self) -> None:
         answerer = self.serving.answerer
         if answerer is None:
-            self.serving.place(self)
+            self.serving.placing.place(self)
             return
         self.session.due = self.until
         cancel = answerer.answer(self.request, self.body, self._answered_here)
@@ -168,7 +153,7 @@ class Exchange:
     def sent_whole(self, attempt: Attempt) -> None:
         """The whole request has been sent: wait for the answer. The time that a body takes does not count."""
         now, http = self.session.loop.now, self.serving.http
-        if self.upload is not None and not self._retries:
+        if self.upload is not None and self._retrying is None:
             self.until = now + http.timeout
         attempt.until = now + http.try_timeout
         self.session.due = min(self.until, attempt.until)
@@ -267,21 +252,16 @@ class Exchange:
 
     def _judged(self, attempt: Attempt, answer: Reply, rest: bytes) -> bool:
         """Tell how the upstream does; and whether the request is tried again instead of passing the answer on."""
-        serving, target, status = self.serving, attempt.target, answer.status
-        if status in _POOR:
-            serving.tally.poor(target.upstream, target.endpoint, "status", f"answered {status}")
+        tally, target = self.serving.tally, attempt.target
+        if answer.status in _POOR:
+            tally.poor(target.upstream, target.endpoint, "status", f"answered {answer.status}")
         else:
-            serving.tally.well(target.endpoint)
-        if status not in serving.http.retry.statuses:
-            return False
-        wait = asked_to_wait(answer.headers, time.time())
-        if wait is not None and wait > serving.http.retry.max_backoff:
-            serving.deny("retry_after")
-            return False
-        if not self._may_retry(wait=wait):
+            tally.well(target.endpoint)
+        wait = self._tries_again().after_answer(answer)
+        if wait is None:
             return False
         attempt.drop(reusable=answer.keep and answer.length == len(rest) and self._uploaded_whole())
-        self._retry("status", wait)
+        self._try_later(wait)
         return True
 
     def _uploaded_whole(self) -> bool:
@@ -311,76 +291,50 @@ class Exchange:
 
     # Another try
 
-    def failed(self, why: str, *, sendable: bool = False, stale: bool = False) -> None:
-        """A try came to nothing: make another if that may be, or answer what has happened.
-
-        sendable  nothing has been sent
-        stale     a connection that had waited was at its end: the first time, that is none of the tries
-        """
+    def failed(self, why: str, *, unsent: bool = False, stale: bool = False) -> None:
+        """A try came to nothing: make another if that may be, or answer what has happened; see Retrying."""
         if self.status:
             self.abort(why)
             return
-        free = stale and not self._resent
-        if why != "bad_response" and self._may_retry(sendable=sendable, free=free):
-            self._resent = self._resent or free
-            self._retry("stale" if stale else why, 0.0 if stale else None, free=free)
-        else:
-            self.fail(why)
-
-    def _may_retry(self, *, sendable: bool = False, wait: float | None = None, free: bool = False) -> bool:
-        serving, now = self.serving, self.session.loop.now
-        retry = serving.http.retry
-        if not retry.tries or not (sendable or self.request.method in IDEMPOTENT):
-            return False
-        if not sendable and self.upload is not None and self.upload.kept is None:
-            denied = "body"
-        elif self._retries >= retry.tries and not free:
-            denied = "tries"
-        elif now + (wait or 0.0) >= self.until:
-            denied = "time"
-        elif not serving.budget.take(now):
-            denied = "budget"
-        else:
-            return True
-        serving.deny(denied)
-        return False
-
-    def _retry(self, why: str, wait: float | None, *, free: bool = False) -> None:
-        """Try again after so many seconds, or when backing off says; at once where nobody else was tried."""
-        serving = self.serving
-        serving.counts.retries[why] = serving.counts.retries.get(why, 0) + 1
-        if not free:
-            self._retries += 1
-            assert self.target is not None  # noqa: S101  (it was tried)
-            self.tried = (*self.tried, self.target.key)
-        self.session.due = self.until
+        wait = self._tries_again().after_failure(why, unsent=unsent, stale=stale)
         if wait is None:
-            wait = 0.0
-            if not serving.untried(self):
-                wait = backoff(serving.http.retry, self._retries, random.random())  # noqa: S311  (jitter)
+            self.fail(why)
+        else:
+            self._try_later(wait)
+
+    def _tries_again(self) -> Retrying:
+        if self._retrying is None:
+            self._retrying = Retrying(self)
+        if self.target is not None and self.target.key not in self.tried:
+            self.tried = (*self.tried, self.target.key)
+        return self._retrying
+
+    def _try_later(self, wait: float) -> None:
+        loop = self.session.loop
+        self.session.due = self.until
         if wait:
             # From a handler, asyncio hears of a timer only when it is told so.
-            serving.loop.soon(serving.loop.call_later, wait, self._place_again)
+            loop.soon(loop.call_later, wait, self._place_again)
         else:
-            serving.loop.after(self._place_again)
+            loop.after(self._place_again)
 
     def _place_again(self) -> None:
         if not self.over:
-            self.serving.place(self)
+            self.serving.placing.place(self)
 
     # Its end
 
     def fail(self, why: str, detail: str = "") -> None:
         """Answer that it cannot be done."""
-        status, text = _ERRORS[why]
         self._stop()
         if self.status:
             self.abort(why)
             return
-        self.rule = why
-        if why in _OWN:
-            self.serving.note_refusal(self, status, why, detail)
-        self.answer(said(status, text, ((b"Retry-After", b"1"),) if status == 503 else ()), why)
+        answer = error(why)
+        if why in OWN:
+            self.rule = why
+            self.serving.records.refuse(self, answer.status, why, detail)
+        self.answer(answer, why)
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer as a rule says."""
@@ -389,7 +343,7 @@ class Exchange:
             self.abort("refused")
             return
         self.rule = refusal.rule
-        self.serving.note_refusal(self, refusal.status, refusal.rule, refusal.detail)
+        self.serving.records.refuse(self, refusal.status, refusal.rule, refusal.detail)
         self.answer(said(refusal.status, refusal.text, refusal.headers), "refused")
 
     def answer(self, answer: Answer, why: str = "") -> None:
@@ -436,7 +390,8 @@ class Exchange:
         if self.attempt is not None:
             self.attempt.drop()
         else:
-            self.serving.unplace(self)
+            self.serving.placing.leave(self)
+            self.serving.unpark(self)
         if self._cancel is not None:
             cancel, self._cancel = self._cancel, None
             cancel()
@@ -478,8 +433,3 @@ class Exchange:
         elif now - upload.progress >= http.body_timeout or upload.crawls(http.min_rate, now):
             self.keep = False
             self.fail("body_timeout")
-
-    @property
-    def source(self) -> str:
-        """Who is balanced by where it comes from."""
-        return self.request.client

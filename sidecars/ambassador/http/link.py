@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from sidecars.ambassador.connection import Socket
 from sidecars.ambassador.dialling import Dialled
-from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, WRITE, Loop
+from sidecars.ambassador.http.stream import ENDING, WRITABLE, Stream
+from sidecars.ambassador.loop import BOTH, WRITE, Loop
 from sidecars.ambassador.passage import Target as Member
 from sidecars.ambassador.plan import Endpoint, Route
 
@@ -17,59 +18,40 @@ if TYPE_CHECKING:
 
     from sidecars.ambassador.http.attempt import Attempt
     from sidecars.ambassador.http.forwarding import Origin
-    from sidecars.ambassador.secured import Secured
     from sidecars.ambassador.settings import Upstream
 
-_ENDING = HALF_CLOSED | GONE
-_WRITABLE = WRITE | GONE
 
-
-class Link:
+class Link(Stream):
     """A connection to an upstream.
 
-    attempt   whom it serves; None while it is in the pool
-    reused    it has served before, so that its end may have been on its way when it was taken
-    early     what has come of a head that is not whole
-    held      what the upstream has not taken yet
-    deaf      the upstream takes nothing any more; it may have answered before
-    readable  there may be something to read that no event will tell
-    sharp     a read that does not fill the buffer has emptied the socket: not so with TLS and unix sockets
+    attempt  whom it serves; None while it is in the pool
+    reused   it has served before, so that its end may have been on its way when it was taken
+    early    what has come of a head that is not whole
+    deaf     the upstream takes nothing any more; it may have answered before
     """
 
-    __slots__ = (
-        "attempt", "deaf", "early", "ending", "fd", "held", "loop", "placed", "readable", "reused", "sharp", "since",
-        "sock", "target",
-    )  # fmt: skip
+    __slots__ = ("attempt", "deaf", "early", "placed", "reused", "since", "target")
 
     def __init__(self, loop: Loop, target: Target, dialled: Dialled, *, placed: bool) -> None:
-        self.loop = loop
+        super().__init__(loop, dialled.sock, dialled.fd)
         self.target = target
-        self.sock: socket.socket | Secured = dialled.sock
-        self.fd = dialled.fd
         self.attempt: Attempt | None = None
         self.reused = False
         self.early = b""
-        self.held: memoryview | None = None
         self.deaf = False
-        self.ending = False
         self.placed = placed  # it has one of the endpoint's places
         self.since = 0.0  # when it came into the pool
-        self.sharp = isinstance(dialled.sock, Socket) and dialled.sock.family != socket.AF_UNIX
-        self.readable = not isinstance(dialled.sock, Socket)
         loop.hand_over(self.fd, self.happened)
 
     def happened(self, event: int) -> None:
         """Go on after an event of its socket."""
-        sharp = self.sharp
-        attempt = self.attempt
-        if self.held is not None and (event & _WRITABLE or not sharp):
-            self._flush()
-            if self.held is None and attempt is not None:
-                attempt.taken()
+        sharp, attempt = self.sharp, self.attempt
+        if self.held is not None and (event & WRITABLE or not sharp) and self.flush() and attempt is not None:
+            attempt.taken()
         if event == WRITE and sharp:
             return
         self.readable = True
-        if event & _ENDING:
+        if event & ENDING:
             self.ending = True
         if self.attempt is not None:
             self.attempt.read()
@@ -100,7 +82,7 @@ class Link:
 
     def fresh(self) -> bool:
         """Ask the kernel whether it has anything of it, for what must not be sent to one that is at its end."""
-        sock = self.sock if isinstance(self.sock, Socket) else self.sock.sock  # type: ignore[union-attr]
+        sock: socket.socket = self.sock if isinstance(self.sock, Socket) else self.sock.sock  # type: ignore[union-attr]
         try:
             sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -109,35 +91,7 @@ class Link:
             pass
         return False
 
-    def send(self, data: bytes) -> None:
-        """Send; what the upstream does not take is held."""
-        if self.held is not None:
-            self.held = memoryview(bytes(self.held) + data)
-            return
-        if self.deaf:
-            return
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._deafen()
-            return
-        if sent < len(data):
-            self.held = memoryview(data)[sent:]
-
-    def _flush(self) -> None:
-        assert self.held is not None  # noqa: S101  (who calls it has looked)
-        try:
-            while self.held:
-                self.held = self.held[self.sock.send(self.held) :]
-        except BlockingIOError:
-            return
-        except OSError:
-            self._deafen()
-        self.held = None
-
-    def _deafen(self) -> None:
+    def broken(self) -> None:
         """It takes nothing any more; what it has said before is still to be read."""
         self.deaf = self.readable = self.ending = True
         self.loop.after(self._listen)
@@ -155,14 +109,11 @@ class Link:
 
     def close(self) -> None:
         """Close it; its target forgets it."""
-        if not self.sharp and not isinstance(self.sock, Socket):
+        if not isinstance(self.sock, Socket):
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_WR)  # TLS has a goodbye
-        self.loop.forget_closing(self.fd)
-        self.sock.close()
-        self.readable = False
         self.attempt = None
-        self.held = None
+        self.shut()
 
 
 class Target(Member):
@@ -238,6 +189,11 @@ class Target(Member):
         """Close those that wait, and keep none that serves now."""
         for link in self.idle[:]:
             self.leave(link)
+
+    def retire(self) -> None:
+        """Keep no connection any more: the plan has it no longer."""
+        self.most = 0
+        self.clear()
 
     def expire(self, before: float) -> None:
         """Close those that have waited since before then."""

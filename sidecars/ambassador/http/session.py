@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.connection import Connection, Reason, Socket
+from sidecars.ambassador.connection import Connection, Reason
 from sidecars.ambassador.http.answering import Answer, said, written
 from sidecars.ambassador.http.exchange import Exchange
 from sidecars.ambassador.http.forwarding import Client
 from sidecars.ambassador.http.framing import arrival
 from sidecars.ambassador.http.heads import END, Malformed
-from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, WRITE, Loop
+from sidecars.ambassador.http.stream import ENDING, WRITABLE, Stream
+from sidecars.ambassador.loop import BOTH, GONE, HALF_CLOSED, WRITE
 
 if TYPE_CHECKING:
     from sidecars.ambassador.http.serving import Serving
     from sidecars.ambassador.http.upgrading import Upgraded
-    from sidecars.ambassador.secured import Secured
 
 _SIZE = 16384  # bytes of heads read at once
 _ROUNDS = 32  # requests of one client, before others have their turn
 _LINGER = 2.0  # seconds for a client to read the last answer, before what it still sends breaks the connection
 _HALF_OPEN = 5.0  # seconds in which a client that has said its last word is answered
-_ENDING = HALF_CLOSED | GONE
-_WRITABLE = WRITE | GONE
 _CUTS: dict[str, Reason] = {"": "client", "client_gone": "client_reset", "drained": "drained", "timeout": "timeout"}
-_LINGER_NOT = struct.pack("ii", 1, 0)
 _WORDS = {
     405: "method",
     413: "body_size",
@@ -39,68 +35,37 @@ _WORDS = {
 }
 
 
-class Session:
+class Session(Stream):
     """A client's connection.
 
     client    what upstreams are told of it
     exchange  the request that is being served
     buffer    what was read and is not understood yet
-    held      what the client has not taken yet
     due       when it is to be looked at: a limit of time may be over then
-    sent      bytes to it
     """
 
     __slots__ = (
-        "_after",
-        "_begun",
-        "_buffer_seen",
-        "_ending",
-        "_half",
-        "_lingering",
-        "_readable",
-        "_serving_now",
-        "_sharp",
-        "_upgraded",
-        "buffer",
-        "client",
-        "closed",
-        "connection",
-        "due",
-        "exchange",
-        "fd",
-        "held",
-        "loop",
-        "received",
-        "sent",
-        "serving",
-        "sock",
+        "_after", "_begun", "_half", "_lingering", "_seen", "_serving_now", "_upgraded", "buffer", "client", "closed",
+        "connection", "due", "exchange", "serving",
     )  # fmt: skip
 
     def __init__(self, serving: Serving, connection: Connection) -> None:
-        self.serving = serving
-        self.loop: Loop = serving.loop
+        super().__init__(serving.loop, connection.sock, connection.fd)
+        self.serving: Serving = serving
         self.connection = connection
-        self.sock: socket.socket | Secured = connection.sock
-        self.fd: int = connection.fd
         peer, local = connection.peer, connection.local
         self.client = Client(peer[0] if peer else "", local[1] if local else 0, connection.tls)
         self.exchange: Exchange | None = None
         self.buffer = b""
-        self.held: memoryview | None = None
-        self.received = 0
-        self.sent = 0
         self.closed = False
         self.due = self.loop.now + serving.http.keep_alive
+        self._seen = 0  # bytes of the buffer in which no head ends
         self._begun = 0.0  # when the head that is not whole yet began
-        self._sharp = isinstance(self.sock, Socket) and self.sock.family != socket.AF_UNIX
-        self._readable = not isinstance(self.sock, Socket)
-        self._ending = False
         self._half = 0.0  # since when the client says nothing any more
         self._after = True  # once all is taken: go on, or end
         self._lingering = False
         self._serving_now = False
         self._upgraded: Upgraded | None = None
-        self._buffer_seen = 0
 
     def begin(self) -> None:
         """Wait for the first request."""
@@ -109,18 +74,18 @@ class Session:
         except OSError:  # the kernel watches no more for this user
             self._close("refused_full")
             return
-        if self._readable:
+        if self.readable:
             self._serve()
 
     def happened(self, event: int) -> None:
         """Go on after an event of its socket."""
-        if self.held is not None and (event & _WRITABLE or not self._sharp):
-            self._flush()
-        if (event == WRITE and self._sharp) or self.closed:
+        if self.held is not None and (event & WRITABLE or not self.sharp) and self.flush():
+            self._taken()
+        if (event == WRITE and self.sharp) or self.closed:
             return
-        self._readable = True
-        if event & _ENDING:
-            self._ending = True
+        self.readable = True
+        if event & ENDING:
+            self.ending = True
         exchange = self.exchange
         if exchange is None:
             self._serve()
@@ -133,22 +98,6 @@ class Session:
             self.due = min(self.due, self._half + _HALF_OPEN)
 
     # What it says
-
-    def receive(self, size: int) -> bytes | None:
-        """Read; None when nothing is there now, and nothing when the client has ended."""
-        if not self._readable:
-            return None
-        try:
-            data = self.sock.recv(size)
-        except BlockingIOError:
-            self._readable = False
-            return None
-        except OSError:
-            return b""
-        self.received += len(data)
-        if len(data) < size and self._sharp and not self._ending:
-            self._readable = False
-        return data
 
     def _serve(self) -> None:
         """Serve requests, until there is none, or one cannot be answered at once."""
@@ -171,7 +120,7 @@ class Session:
     def _next(self) -> bool:
         """Take the next request, or a part of its head; False when there is no more now."""
         data = self.buffer
-        if not data or data.find(END, self._buffer_seen) < 0:
+        if not data or data.find(END, self._seen) < 0:
             more = self.receive(_SIZE)
             if more is None:
                 self._wait()
@@ -180,14 +129,14 @@ class Session:
                 self._ended()
                 return False
             if data:
-                self._buffer_seen = max(0, len(data) - 3)
+                self._seen = max(0, len(data) - 3)
                 data += more
             else:
                 data = more
-        end = data.find(END, self._buffer_seen) + 4
+        end = data.find(END, self._seen) + 4
         if end < 4:
             return self._part(data)
-        self._buffer_seen = 0
+        self._seen = 0
         if data[:2] == b"\r\n":
             # An empty line before the request, as some clients send after a body.
             self.buffer = data[2:]
@@ -221,7 +170,7 @@ class Session:
 
     def _wait(self) -> None:
         """Nothing has come: wait for it."""
-        if self._ending:
+        if self.ending:
             self._ended()
         elif not self._begun:
             self.due = self.loop.now + self.serving.http.keep_alive
@@ -254,20 +203,20 @@ class Session:
         data = self.receive(65536)
         if data:
             return True
-        if data is not None or self._ending:
+        if data is not None or self.ending:
             self._close("client")
         return False
 
     def _ended(self) -> None:
         """The client has ended, between two requests or in one's head."""
         if self.buffer:
-            self.serving.note_fault(self, 400, "malformed", "the head is not whole")
+            self.serving.records.fault(self.connection.peer, 400, "malformed", "the head is not whole")
         self._close("client")
 
     def _refuse(self, status: int, text: str) -> None:
         """Answer what is no request that can be understood, and end."""
         rule = _WORDS.get(status, "malformed" if status == 400 else "head_timeout")
-        self.serving.note_fault(self, status, rule, text)
+        self.serving.records.fault(self.connection.peer, status, rule, text)
         name = self.serving.forwarding.id_header
         id = self.serving.forwarding.new_id() if name else None
         answer = written(said(status, text), head_only=False, keep=False, old=False, name=name or b"", id=id)
@@ -276,42 +225,8 @@ class Session:
 
     # What it is told
 
-    def send(self, data: bytes) -> bool:
-        """Send; what the client does not take is held. False when it has gone."""
-        if self.held is not None:
-            self.held = memoryview(bytes(self.held) + data)
-            return True
-        try:
-            sent = self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.gone()
-            return False
-        self.sent += sent
-        if sent < len(data):
-            self.hold(memoryview(data)[sent:])
-        return True
-
-    def hold(self, data: memoryview) -> None:
-        """Keep what the client has not taken: nothing more is read for it until it has."""
-        self.held = memoryview(bytes(data))
-
-    def _flush(self) -> None:
-        held = self.held
-        assert held is not None  # noqa: S101  (who calls it has looked)
-        try:
-            while held:
-                sent = self.sock.send(held)
-                self.sent += sent
-                held = held[sent:]
-        except BlockingIOError:
-            self.held = held
-            return
-        except OSError:
-            self.gone()
-            return
-        self.held = None
+    def _taken(self) -> None:
+        """Go on, now that the client has taken what it was sent."""
         if self.exchange is not None:
             self.exchange.resume()
         elif not self._after:
@@ -366,7 +281,7 @@ class Session:
         if not self._serving_now:
             self._serve()
 
-    def gone(self) -> None:
+    def broken(self) -> None:
         """The client takes nothing any more."""
         if self.exchange is not None:
             self.exchange.client_gone()
@@ -402,7 +317,7 @@ class Session:
         """End, if nothing is under way."""
         if self._idle():
             # What has come by now is served.
-            self._readable = True
+            self.readable = True
             self._serve()
         if self._idle() and not self.buffer:
             self._close("drained")
@@ -410,12 +325,12 @@ class Session:
     def _idle(self) -> bool:
         return self.exchange is None and self._upgraded is None and self.held is None and not self._lingering
 
-    def leave(self) -> None:
+    def leave(self, why: str = "drained") -> None:
         """End, whatever is under way."""
         if self._upgraded is not None:
-            self._upgraded.end("drained")
+            self._upgraded.end(why)
         elif self.exchange is not None:
-            self.exchange.abort("drained")
+            self.exchange.abort(why)
         else:
             self._close("drained")
 
@@ -436,10 +351,7 @@ class Session:
             return
         self.closed = True
         if reset:
-            with contextlib.suppress(OSError):
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-        self.loop.forget_closing(self.fd)
-        self.sock.close()
-        self.held = None
+            self.reset()
+        self.shut()
         self.serving.left(self)
         self.connection.ended(reason, received=self.received, sent=self.sent, quiet=True)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
 from typing import TYPE_CHECKING
 
 from sidecars.ambassador.connection import Socket
@@ -15,8 +12,6 @@ if TYPE_CHECKING:
     from sidecars.ambassador.http.attempt import Attempt
     from sidecars.ambassador.http.exchange import Exchange
     from sidecars.ambassador.http.link import Link
-
-_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class Upgraded:
@@ -61,9 +56,7 @@ class Upgraded:
     def over(self, flow: Flow, *, torn: bool, reset: bool) -> None:
         """Both directions are at their end."""
         if reset:
-            other = self._link.sock if flow is self._out else self._exchange.session.sock
-            with contextlib.suppress(OSError):
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            (self._link if flow is self._out else self._exchange.session).reset()
         self.end("client_gone" if torn and flow is self._out else "upstream_reset" if torn else "")
 
     def end(self, why: str) -> None:
