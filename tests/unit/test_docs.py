@@ -23,6 +23,8 @@ from sidecars.ambassador import settings as ambassador
 from sidecars.core.declaration import Setting, declared
 from sidecars.core.settings import load
 from sidecars.init import command as init
+from sidecars.pods import settings as pods
+from sidecars.pods.lint import settings as lint
 from sidecars.shipper import settings as shipper
 from sidecars.shipper.points import Point
 from sidecars.syncer import legacy, words
@@ -190,6 +192,12 @@ def test_every_make_target_exists(page: Path) -> None:
 def test_every_flag_and_variable_of_a_program_exists(page: Path) -> None:
     settings = [setting for program in spoken_of(page) for setting in program.declared]
     flags = {setting.flag for setting in settings} | {f"{setting.flag}-file" for setting in settings} | NO_SETTINGS
+    # `sidecars convert` and `sidecars lint`, of which pages about one image say nothing.
+    flags |= (
+        {one.flag for module in (pods, lint) for one in declared(module.Settings)}
+        if page.stem not in PROGRAMS
+        else set()
+    )
     # Where people come from, there are command lines of others.
     ours = re.compile(rf"(?:{'|'.join(PROGRAMS)}) |--" if page.parent.name == "migrate" else "")
     texts = filter(ours.match, code(page))
