@@ -14,7 +14,7 @@ LONGEST = 64 * 1024  # characters: nobody writes more than that into a manifest'
 _HIDDEN = 0xE000  # private use: one character for each text that is no shell's
 _MOST_HIDDEN = 0x1900
 # Characters that are used here and by recognise/scope.py, and what is no text at all.
-_STRANGE = re.compile("[\0\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef]")
+_STRANGE = re.compile("[\0\r\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef]")
 
 
 def hide(text: str, known: Collection[str] | None) -> tuple[str, list[Part]]:

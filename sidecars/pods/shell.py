@@ -187,6 +187,8 @@ class _Reader:
                 redirects += self._redirects(child)
             else:
                 statements.append(self._statement(child))
+        if not statements:
+            return Command((), tuple(redirects))
         if len(statements) != 1:
             return Group(tuple(statements), tuple(redirects))
         return _attached(statements[0], tuple(redirects))

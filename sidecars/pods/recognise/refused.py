@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from sidecars.pods.recognise import idle
 from sidecars.pods.recognise.finding import Finding, Step
 from sidecars.pods.recognise.scope import Scope
-from sidecars.pods.statements import Command, Each, Pipeline, Statement, Word
+from sidecars.pods.statements import Command, Each, Loop, Pipeline, Statement, Word
 
 _WATCHERS = frozenset(("inotifywait", "inotifyd", "fswatch", "entr"))
 _DUMPS = frozenset(
@@ -20,7 +20,7 @@ _CRONS = frozenset(("crond", "crontab", "logrotate", "cron"))
 def refuse(statement: Statement, scope: Scope) -> tuple[Step, ...] | None:
     """Recognise what is to be left alone, and say why."""
     turns = idle.endless(statement)
-    for recognise in _ALWAYS if turns is None else (*_LOOPS, *_ALWAYS):
+    for recognise in _ALWAYS if turns is None else _LOOPS:
         finding = recognise(statement, scope)
         if finding:
             return (finding,)
@@ -36,7 +36,7 @@ def _commands(statement: Statement) -> Iterator[Command]:
 
 
 def _reloads(statement: Statement, scope: Scope) -> Finding | None:
-    if not any(each.name in _WATCHERS for each in _commands(statement)):
+    if not isinstance(statement, Loop | Pipeline) or not any(each.name in _WATCHERS for each in _commands(statement)):
         return None
     return _refusal(
         31,
@@ -139,5 +139,5 @@ def _is_file(word: Word) -> bool:
 
 
 _Recogniser = Callable[[Statement, Scope], Finding | None]
-_LOOPS: tuple[_Recogniser, ...] = (_reloads, _dumps, _prunes, _produces)
-_ALWAYS: tuple[_Recogniser, ...] = (_tunes, _certifies, _rotates, _produces)
+_ALWAYS: tuple[_Recogniser, ...] = (_reloads, _tunes, _certifies, _rotates, _produces)
+_LOOPS: tuple[_Recogniser, ...] = (_reloads, _dumps, _prunes, *_ALWAYS)

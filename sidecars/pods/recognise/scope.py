@@ -30,6 +30,8 @@ _NAMESPACE_FILE = "/run/secrets/kubernetes.io/serviceaccount/namespace"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+_MOST_TURNS = 400
+
 # Images with nothing of their own but tools, which start in /.
 _BASES = frozenset(
     ("busybox", "alpine", "debian", "ubuntu", "bash", "centos", "rockylinux", "almalinux", "fedora", "amazonlinux")
@@ -46,6 +48,7 @@ class Scope:
     strict     a command that fails ends the script (set -e)
     last       what the statement's exit code is, is the script's
     after      the statements that follow
+    turns      how many statements may still be looked at: functions that call each other would never end
     """
 
     def __init__(self, container: Container) -> None:
@@ -58,6 +61,7 @@ class Scope:
         self.strict = False
         self.last = True
         self.after: tuple[Statement, ...] = ()
+        self.turns = [_MOST_TURNS]
 
     def within(self, values: Mapping[str, str]) -> Scope:
         """Make a scope in which some variables have other values."""
@@ -65,7 +69,7 @@ class Scope:
         inner.values = {**self.values, **values}
         inner.functions, inner.directory = self.functions, self.directory
         inner.used, inner.depth = self.used, self.depth + 1
-        inner.strict, inner.last, inner.after = self.strict, self.last, self.after
+        inner.strict, inner.last, inner.after, inner.turns = self.strict, self.last, self.after, self.turns
         return inner
 
     def text(self, word: Word) -> str:
@@ -186,9 +190,9 @@ def rendered(text: str, expands: bool) -> str:
 
 def _dollars(text: str, *, last: bool) -> str:
     """Double the dollars that Kubernetes would take for something else."""
-    if "$(" in text or "$$" in text or (text.endswith("$") and not last):
-        return text.replace("$", "$$")
-    return text
+    following = f"{text[1:]} " if last else f"{text[1:]}$"
+    return "".join("$$" if char == "$" and after in ("$", "(") else char
+                   for char, after in zip(text, following, strict=False))  # fmt: skip
 
 
 def shown(text: str) -> str:

@@ -42,12 +42,16 @@ _PROGRAMS = frozenset((
     "sleep", "date", "git", "aws", "kubectl", "test", "exit", "true", "pg_isready", "mysqladmin", "redis-cli",
 ))  # fmt: skip
 _DEEPEST = 8
-_MOST = 40  # steps that a script may have: what has more is a program, and is left alone
+_MOST = 40  # words that a loop may go over
+_LONGEST = 200  # statements in a row: what has more is a program, and is left alone
 
 
 def steps(statements: Sequence[Statement], scope: Scope) -> Iterator[Step]:
     """Take statements apart, one after the other."""
     last, after = scope.last, scope.after
+    if len(statements) > _LONGEST:
+        yield Unclear()
+        return
     for place, statement in enumerate(statements):
         scope.last = last and place == len(statements) - 1
         scope.after = (*statements[place + 1 :], *after)
@@ -67,7 +71,8 @@ def _steps(statement: Statement, scope: Scope) -> Iterator[Step]:
             return
         case _:
             scope.forget(idle.assigned(statement))
-    if scope.depth > _DEEPEST:
+    scope.turns[0] -= 1
+    if scope.depth > _DEEPEST or scope.turns[0] < 0:
         yield Unclear()
         return
     stays = keep(statement, scope)  # a loop that only sleeps is idle, and yet it is what the container is for

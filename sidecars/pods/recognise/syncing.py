@@ -84,7 +84,7 @@ def _clone(options: Options, folder: str | None, scope: Scope) -> Finding:
 
 def _cloned_or_pulled(statement: If, scope: Scope) -> tuple[Step, ...] | None:
     """Read `if [ -d DIR/.git ]; then git pull; else git clone; fi`, which fetch does either way."""
-    commands = [each for each in idle.inside(statement) if not idle.idle(each)]
+    commands = [each for inner in idle.inside(statement) for each in effects(inner)]
     git = [each for each in commands if isinstance(each, Command) and each.name in ("git", "cd")]
     clones = [steps for each in git if (steps := _git(each, scope) if each.name == "git" else None)]
     return clones[0] if len(clones) == 1 and len(git) == len(commands) else None

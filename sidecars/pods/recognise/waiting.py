@@ -22,6 +22,7 @@ from sidecars.pods.statements import (
     Not,
     Output,
     Statement,
+    Variable,
     Word,
 )
 
@@ -237,10 +238,17 @@ def _bound_of(statement: Statement) -> int | None:
     match statement:
         case Command([name, counter, operator, number, *_]) if name.literal in ("[", "[[", "test"):
             if (operator.literal or "") in ("-lt", "-le", "-gt", "-ge", "-eq", "-ne", "<", ">", "=", "=="):
-                return _number(number) if str(counter).startswith("$") and str(counter) != "$?" else None
+                return _number(number) if _is_variable(counter) else None
         case Command([name, text]) if name.literal == "((":
             return _counted(";" + str(text).strip("() ") + ";")
     return None
+
+
+def _is_variable(word: Word) -> bool:
+    match word.parts:
+        case [Variable(name)]:
+            return name != "?"
+    return False
 
 
 def _number(word: Word) -> int | None:

@@ -75,7 +75,7 @@ def _command(command: Command, scope: Scope) -> Probe | None:
     if inner:
         return _nested(inner[0], scope)
     if not texts:
-        return None
+        return ports.opened(command, scope)
     rest = Command(command.words[len(command.words) - len(texts) :], command.redirects, command.assignments)
     if rest.name in ("[", "[[", "test"):
         return (
