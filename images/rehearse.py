@@ -23,6 +23,8 @@ from pathlib import Path
 from images import release
 
 MADE = release.ROOT / "build" / "release"
+# The files of the commit, and nothing that lies about beside them or changes meanwhile.
+SOURCE = MADE / "source"
 TOOLS = Path(sys.executable).parent
 # The interpreter of an image has no pip, and needs none to say where its packages are.
 WHERE = "import sysconfig; print(sysconfig.get_path('purelib'))"
@@ -72,11 +74,8 @@ class Rehearsal:
     def distribution(self) -> Path:
         """Build wheel and sdist, check what PyPI would check, and build the wheel again; give the wheel."""
         print("Python distribution", flush=True)
-        dist, again, source = MADE / "dist", MADE / "again", MADE / "source"
-        # Of the commit, and nothing that lies about beside it.
-        run("git", "archive", "--output", f"{source}.tar", "HEAD")
-        shutil.unpack_archive(f"{source}.tar", source)
-        command = [sys.executable, "-m", "build", str(source), "--outdir"]
+        dist, again = MADE / "dist", MADE / "again"
+        command = [sys.executable, "-m", "build", str(SOURCE), "--outdir"]
         run(*command, str(dist))
         made = sorted(map(str, dist.iterdir()))
         self.tell("ok", f"built {', '.join(map(os.path.basename, made))}: the wheel from the sdist")
@@ -122,22 +121,13 @@ class Rehearsal:
                 "builds, starts and a second build with the same digests: no container engine answers (make engine)",
             )
             return False
-        run("images/build")
+        run(str(SOURCE / "images" / "build"))
         for name, variant in release.targets(release.BAKE.read_text()):
-            said = docker(
-                "run",
-                "--rm",
-                "--read-only",
-                "--cap-drop",
-                "ALL",
-                f"sidecars/{name}:{self.version}{variant}",
-                "--version",
-            )
-            self.tell(
-                "ok" if str(self.version) in said else "wrong",
-                f"{name + variant:<24} built for this machine; says {said.strip()}",
-            )
-        twice = subprocess.run(["images/twice", "log-tailer"], capture_output=True, text=True)
+            image = f"sidecars/{name}:{self.version}{variant}"
+            # What it says beside the version is in the lines before.
+            said = docker("run", "--rm", "--read-only", "--cap-drop", "ALL", image, "--version").split("\n")[-2]
+            self.tell("ok" if str(self.version) in said else "wrong", f"{name + variant:<24} built, starts: {said}")
+        twice = subprocess.run([SOURCE / "images" / "twice", "log-tailer"], capture_output=True, text=True)
         last = (twice.stdout + twice.stderr).strip().rpartition("\n")[2]
         self.tell("wrong" if twice.returncode else "ok", f"log-tailer: {last}")
         self.tell("left out", "the other images twice: make slow builds them")
@@ -250,6 +240,8 @@ def main() -> None:
     rehearsal = Rehearsal(release.version(asked.tag or f"v{version and version[1]}"), strict=bool(asked.tag))
     shutil.rmtree(MADE, ignore_errors=True)
     MADE.mkdir(parents=True)
+    run("git", "archive", "--output", f"{SOURCE}.tar", "HEAD")
+    shutil.unpack_archive(f"{SOURCE}.tar", SOURCE)
     rehearsal.names()
     wheel = rehearsal.distribution()
     rehearsal.recipe(release.plan(f"v{rehearsal.version}")["tags"].split(","))
