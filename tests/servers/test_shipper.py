@@ -292,7 +292,8 @@ def test_with_s3_down_at_the_end_it_says_how_much_stays_and_the_next_start_ships
     message = tmp_path / "termination"
     message.touch()
     options = ("--compress=none", f"--endpoint={proxy.endpoint}", logs / "a.log")
-    shipper = ship("--grace=1500ms", *options, termination_log=str(message))
+    shipper = ship("--grace=1s", "--chunk-age=100ms", *options, termination_log=str(message))
+    shipper.until(lambda: fault.committed > 1)  # it has heard of the first by then
     shipper.send(signal.SIGTERM)
     code, events = shipper.ended()
     assert code == 1
@@ -301,7 +302,6 @@ def test_with_s3_down_at_the_end_it_says_how_much_stays_and_the_next_start_ships
     assert "Access Denied (AccessDenied)" in reason
     assert reason.endswith("they stay in the state directory for the next start")
     assert message.read_text() == reason
-    assert fault.committed > 1
     proxy.recover()
     ship(*options).drained()
     assert stored.lines == lines

@@ -84,7 +84,7 @@ def test_what_is_written_while_s3_refuses_everything_comes_once_it_does_not(ship
         shipper.until(lambda chunks=chunks: states(shipper) == ["sealed"] * chunks)
     refused = fault.committed
     shipper.until(lambda: fault.committed > refused)
-    assert shipper.ask("/healthz")[0] == 503
+    shipper.until(lambda: shipper.ask("/healthz")[0] == 503)
     # Each kind of failure is said once, however often it happens.
     assert len(shipper.said(NOT_ALLOWED)) == 1
     proxy.recover()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.servers import shipper_torture
 
-SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(8)]
+SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(4)]
 
 
 def test_each_line_is_in_the_bucket_once_whatever_is_killed_when(s3):
@@ -19,5 +19,5 @@ def test_each_line_is_in_the_bucket_once_whatever_is_killed_when(s3):
     failed = [trial for trial in trials if not trial.passed]
     again = " ".join(f"--seed {trial.seed}" for trial in failed)
     assert not failed, f"again: python tests/servers/shipper_torture.py {again}\n" + "\n".join(map(str, failed))
-    assert sum(trial.written for trial in trials) > 1000
-    assert sum(trial.killed for trial in trials) > 8
+    assert sum(trial.written for trial in trials) > 300
+    assert sum(trial.killed for trial in trials) >= 4

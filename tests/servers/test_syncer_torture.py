@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.servers import syncer_torture
 
-SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(8)]
+SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(4)]
 
 
 def test_what_is_published_is_whole_at_every_instant_whatever_is_killed_when():
@@ -19,5 +19,5 @@ def test_what_is_published_is_whole_at_every_instant_whatever_is_killed_when():
     failed = [trial for trial in trials if not trial.passed]
     again = " ".join(f"--seed {trial.seed}" for trial in failed)
     assert not failed, f"again: python tests/servers/syncer_torture.py {again}\n" + "\n".join(map(str, failed))
-    assert sum(trial.killed for trial in trials) >= 16
-    assert sum(trial.counts.get("whole", 0) for trial in trials) > 100
+    assert sum(trial.killed for trial in trials) >= 8
+    assert sum(trial.counts.get("whole", 0) for trial in trials) > 50

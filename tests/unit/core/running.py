@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any, ClassVar, Self
 
 PROGRAM = os.path.join(os.path.dirname(__file__), "lifecycle_program.py")
-PATIENCE = 20.0
+PATIENCE = 60.0  # seconds: a failure takes them, nothing else does
 
 
 def free_port() -> int:
