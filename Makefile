@@ -47,6 +47,7 @@ slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's ra
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has
 	@for name in tailer shipper adapter syncer ambassador init; do \
 	    BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
+	$(bin)/python -m bench.table
 
 engine:  ## install and start a container engine, on Debian and as root
 	images/engine start
