@@ -27,7 +27,8 @@ def complaint(replacement: Replacement, env: Mapping[str, str | None], *, expand
     try:
         _load(replacement.image, args, values)
     except SidecarError as error:
-        return str(error)
+        # A library that is not installed here is in the image.
+        return "" if isinstance(error.__cause__, ModuleNotFoundError) else str(error)
     return ""
 
 

@@ -22,7 +22,24 @@ from sidecars.pods.statements import (
     Word,
 )
 
-_SAYS = frozenset(("echo", "printf", "date", "ls", "pwd", "id", "whoami", "hostname", "uname", "printenv", "df", "du"))
+_SAYS = frozenset(
+    (
+        "echo",
+        "printf",
+        "date",
+        "ls",
+        "pwd",
+        "id",
+        "whoami",
+        "hostname",
+        "uname",
+        "printenv",
+        "df",
+        "du",
+        "which",
+        "type",
+    )
+)
 _DOES_NOTHING = frozenset((
     ":", "true", "false", "sleep", "usleep", "set", "exit", "return", "break", "continue", "wait", "let",
     "expr", "test", "[", "[[", "((", "shopt", "tput", "clear",
@@ -32,6 +49,24 @@ _READS = frozenset(
 )
 # The tools that a script is about to ask with: what it does with them is what counts.
 _INSTALLERS = frozenset(("apk", "apt", "apt-get", "yum", "dnf", "microdnf", "tdnf"))
+_NEVER_ASK = frozenset(
+    (
+        "echo",
+        "printf",
+        "date",
+        "sleep",
+        ":",
+        "true",
+        "false",
+        "exit",
+        "return",
+        "break",
+        "set",
+        "trap",
+        "apk",
+        "apt-get",
+    )
+)
 _NOWHERE = frozenset(("/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"))
 _OUT = frozenset(("/proc/1/fd/1", "/proc/1/fd/2", "/proc/self/fd/1", "/proc/self/fd/2", "/dev/fd/1", "/dev/fd/2"))
 
@@ -63,6 +98,8 @@ def _idle_command(command: Command) -> bool:
         return _plumbing(command)
     if command.name == "set":
         return all(str(word)[:1] in ("-", "+") or str(word) in ("pipefail", "errexit") for word in command.words[1:])
+    if command.name == "command":
+        return [str(word) for word in command.words[1:2]] == ["-v"]
     return command.name in _SAYS or command.name in _DOES_NOTHING or command.name in _INSTALLERS or _shows(command)
 
 
@@ -158,6 +195,11 @@ def assigned(statement: Statement) -> list[str]:
     inner = list(everything((statement,)))
     names = [name for each in inner if isinstance(each, Assignment) for name, _ in each.values]
     return names + [each.name for each in inner if isinstance(each, Each)]
+
+
+def asks(statement: Statement) -> bool:
+    """Say whether an idle statement looks at something, on which depends what is done then."""
+    return any(each.name not in _NEVER_ASK for each in commands((statement,)))
 
 
 def naps(statements: Sequence[Statement]) -> list[str]:

@@ -79,14 +79,17 @@ def _steps(statement: Statement, scope: Scope) -> Iterator[Step]:
     if stays:
         yield from stays
     elif idle.idle(statement):
-        scope.strict |= isinstance(statement, Command) and statement.name == "set" and _is_strict(statement)
+        if isinstance(statement, Command) and statement.name == "set":
+            scope.strict = _strict_after(statement, scope.strict)
         yield from [Unclear()] if _decides(statement) else []
     else:
         yield from _recognised(statement, scope)
 
 
-def _is_strict(command: Command) -> bool:
-    return is_strict([str(word) for word in command.words[1:]])
+def _strict_after(command: Command, before: bool) -> bool:
+    words = [str(word) for word in command.words[1:]]
+    lax = any(word.startswith("+") and "e" in word for word in words)
+    return not lax and (before or is_strict(words))
 
 
 def _decides(statement: Statement) -> bool:
@@ -95,8 +98,7 @@ def _decides(statement: Statement) -> bool:
         case Chain() | If():
             commands = list(idle.commands((statement,)))
             ends = any(each.name in ("exit", "return", "false") for each in commands)
-            tests = [each for each in commands if each.name in ("[", "[[", "test", "((")]
-            return ends and any(not counts(each) for each in tests)
+            return ends and any(idle.asks(each) and not counts(each) for each in commands)
     return False
 
 
@@ -132,13 +134,18 @@ def _compound(statement: Statement, scope: Scope) -> Iterator[Step]:
 def _chained(chain: Chain, scope: Scope) -> Iterator[Step]:
     if chain.operator == "&&":
         yield from steps((chain.left,), scope)
-        yield from steps((chain.right,), scope)
+        right = steps((chain.right,), scope)
+        yield from _under_condition(list(right)) if _is_condition(chain.left) else right
     elif idle.idle(chain.left):
         yield from _under_condition(list(_steps(chain.right, scope)))
     elif idle.idle(chain.right):
         yield from _tolerated(chain.left, chain.right, scope)
     else:
         yield Unclear()
+
+
+def _is_condition(statement: Statement) -> bool:
+    return idle.idle(statement) and idle.asks(statement)
 
 
 def _each(loop: Each, scope: Scope) -> Iterator[Step]:
@@ -173,9 +180,9 @@ def _conditional(statement: If, scope: Scope) -> Iterator[Step]:
 
 
 def _under_condition(found: Sequence[Step]) -> Iterator[Step]:
-    """Doubt what happens only sometimes; a directory that is there may be made once more."""
+    """Doubt what happens only sometimes; a directory may be made once more, and a log is waited for."""
     for step in found:
-        if isinstance(step, Finding) and step.args[:1] != ("mkdir",):
+        if isinstance(step, Finding) and step.args[:1] != ("mkdir",) and step.image != "log-tailer":
             yield replace(step, doubt=step.doubt or "it is done only under a condition")
         else:
             yield step

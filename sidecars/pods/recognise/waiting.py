@@ -67,6 +67,8 @@ def _single(statement: Statement, scope: Scope) -> tuple[Step, ...] | None:
     if found is None or not found.alone:
         return None
     finding = _finding(found, _Form(statement, True, ()), scope)
+    if found.calls:
+        finding = replace(finding, doubt=finding.doubt or "it calls once, and may mean to do something by it")
     if not scope.last and not scope.strict:
         finding = replace(finding, doubt=finding.doubt or "its failure is no failure there")
     return (finding,)

@@ -86,15 +86,17 @@ def test_an_init_container_is_no_sidecar() -> None:
 
 
 # Pieces of scripts, put together at random, get further into the recognisers than letters do.
-PIECES = st.sampled_from(
-    """until while for i in do done if then else fi && || ; | & ( ) { } ! [ ] [[ ]] $( ) ` " ' $X ${X:-y} $((i+1)) {{ }}
-    > >> < << <<EOF 2>&1 >/dev/null nc -z db 5432 nslookup curl -sf http://a wget -O- sleep 5 true false echo cat /logs/a
-    tail -F -f -n cp -r /data /shared/* mkdir -p git clone pull aws s3 sync s3://a/b sed -i envsubst base64 -d kubectl
-    wait --for=condition=complete job/a break exit 0 1 trap seq timeout 60 sh -c exec socat TCP-LISTEN:1,fork TCP:a:1
-    \n \\ # ~ * ? $1 f() EOF redis-cli ping grep PONG test -f /x pg_isready mysqladmin chown 1:1 chmod 777 unzip tar xz""".split(
-        " "
-    )
-)
+PIECES = st.sampled_from((
+    "until", "while", "for", "i", "in", "do", "done", "if", "then", "else", "fi", "&&", "||", ";", "|", "&", "(",
+    ")", "{", "}", "!", "[", "]", "[[", "]]", "$(", ")", "`", '"', "'", "$X", "${X:-y}", "$((i+1))", "{{", "}}",
+    ">", ">>", "<", "<<", "<<EOF", "2>&1", ">/dev/null", "nc", "-z", "db", "5432", "nslookup", "curl", "-sf",
+    "http://a", "wget", "-O-", "sleep", "5", "true", "false", "echo", "cat", "/logs/a", "tail", "-F", "-f", "-n",
+    "cp", "-r", "/data", "/shared/*", "mkdir", "-p", "git", "clone", "pull", "aws", "s3", "sync", "s3://a/b", "sed",
+    "-i", "envsubst", "base64", "-d", "kubectl", "wait", "--for=condition=complete", "job/a", "break", "exit", "0",
+    "1", "trap", "seq", "timeout", "60", "sh", "-c", "exec", "socat", "TCP-LISTEN:1,fork", "TCP:a:1", "\n", "\\",
+    "#", "~", "*", "?", "$1", "f()", "EOF", "redis-cli", "ping", "grep", "PONG", "test", "/x", "pg_isready",
+    "mysqladmin", "chown", "1:1", "chmod", "777", "unzip", "tar", "xz", "set", "-e", "rm", "-rf", "lost+found",
+))  # fmt: skip
 SCRIPTS = st.one_of(
     st.text(max_size=80),
     st.lists(PIECES, max_size=25).map(" ".join),

@@ -35,6 +35,7 @@ class _Request(msgspec.Struct, frozen=True):
     pattern: int
     wrong: str
     notes: tuple[str, ...] = ()
+    calls: bool = True
 
 
 def _wget(command: Command, scope: Scope) -> _Request | None:
@@ -53,7 +54,7 @@ def _wget(command: Command, scope: Scope) -> _Request | None:
         else "it sends headers or a login: header_file=FILE, password_file=FILE"
     )
     wrong = "any page counts as ready, that of a login too, and nothing ends the wait"
-    return _Request(options.operands[0], extra, doubt, 3, wrong, notes)
+    return _Request(options.operands[0], extra, doubt, 3, wrong, notes, calls=not options.has("spider"))
 
 
 def _nowhere(output: str | None, options: Options) -> bool:
@@ -75,7 +76,8 @@ def _curl(command: Command, scope: Scope) -> _Request | None:
     wrong = (
         "nothing ends the wait" if fails else "without -f an answer of 500 counts as ready, and nothing ends the wait"
     )
-    return _Request(urls[0], tuple(extra) if fails else ("any", *extra), doubt, 4, wrong)
+    shown = not options.has("I", "head") and options.value("o", "output") != "/dev/null"
+    return _Request(urls[0], tuple(extra) if fails else ("any", *extra), doubt, 4, wrong, calls=shown)
 
 
 _REQUESTS: dict[str, Callable[[Command, Scope], _Request | None]] = {"wget": _wget, "curl": _curl}
@@ -95,6 +97,7 @@ def _probe(request: _Request, *more: str) -> Probe:
         found=f"a wait for a page by {'wget' if request.pattern == 3 else 'curl'}",
         wrong=request.wrong,
         targets=(target(request.url, [*wanted, *options]),),
+        calls=request.calls,
         doubt=request.doubt or ("a password in the URL: password_file=FILE" if _login(request.url) else ""),
         notes=notes,
     )

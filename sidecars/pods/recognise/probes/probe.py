@@ -11,6 +11,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     some   one of the targets is enough
     limit  how many seconds the look itself waits
     alone  one look without a loop is a wait too: the command can fail for nothing else
+    calls  without a loop it may be no look at all, but a call that does something
     doubt  why pod-init's look is not the same
     """
 
@@ -22,6 +23,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     limit: float | None = None
     image: str = "pod-init"
     alone: bool = True
+    calls: bool = False
     doubt: str = ""
     instead: str = ""
     notes: tuple[str, ...] = ()
