@@ -26,10 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
         FILE:LINE CONTAINER exact #12: what was wrong with it; what was put in its place
 
-    exact      every statement was understood, and it was replaced
-    partial    there is something to convert, and a person has to finish it
-    native     a feature of Kubernetes does it without a container
-    refuse     none of these images does that; it is left alone
+        exact      every statement was understood, and it was replaced
+        partial    there is something to convert, and a person has to finish it
+        native     a feature of Kubernetes does it without a container
+        refuse     none of these images does that; it is left alone
 
     Exit codes: 0 done, 1 --check has found something, 2 wrong usage or a file that cannot be read.
     """
