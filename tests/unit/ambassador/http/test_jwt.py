@@ -434,6 +434,17 @@ def test_a_verified_token_is_remembered_until_it_expires_or_the_keys_change() ->
     assert isinstance(guard.check(bearing(made)), Refusal)
 
 
+def test_a_remembered_token_expires_like_any_other() -> None:
+    # The leeway makes it expire in an instant from now.
+    guard = guarded(settings(leeway=Seconds(time.time() - NOW + 0.3)))
+    made = token({"exp": NOW})
+    assert guard.check(bearing(made)) is None
+    deadline = time.monotonic() + 30
+    while guard.check(bearing(made)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_an_unknown_key_has_the_keys_fetched_once_and_is_asked_again() -> None:
     told: list[Outcome] = []
     guard = guarded(Jwt(jwks="https://i/"), told.append)
