@@ -32,6 +32,8 @@ def convert(arguments: Sequence[str]) -> int:
         # A reader such as head has seen enough; the interpreter would complain of it when it flushes at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    finally:
+        gc.enable()
 
 
 class _Run:
