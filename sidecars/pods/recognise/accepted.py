@@ -27,9 +27,14 @@ def complaint(replacement: Replacement, env: Mapping[str, str | None], *, expand
     try:
         _load(replacement.image, args, values)
     except SidecarError as error:
-        # A library that is not installed here is in the image.
-        return "" if isinstance(error.__cause__, ModuleNotFoundError) else str(error)
+        return "" if _lacking(error) else str(error)
     return ""
+
+
+def _lacking(error: BaseException) -> bool:
+    """Say whether it is a library that is missing: one that is not installed here is in the image."""
+    cause = error.__cause__
+    return isinstance(cause, ModuleNotFoundError) or (cause is not None and _lacking(cause))
 
 
 def expanded(text: str, env: Mapping[str, str | None]) -> str:
