@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import hmac
 import json
 import os
 import random
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ import pytest
 
 from tests.servers.ambassador import Ambassador, Upstream, configured, running
 from tests.servers.ambassador_http import Client, Got, Origin, chunked, request, reset, response
+from tests.unit.ambassador.certificates import Files
 from tests.unit.core.running import free_port
 
 MIB = 2**20
@@ -346,12 +349,15 @@ def test_a_body_is_passed_on_before_it_is_whole():
             rest = file.read(6)
             connection.sendall(response(200, rest))
 
-    with Upstream(serve) as upstream, running(f":0=http://{upstream.address}") as ambassador:
-        with Client(ambassador.connect()) as client:
-            client.send(request("/", "POST", content_length="11") + b"first")
-            assert first.wait(30)
-            client.send(b"second")
-            assert client.read().body == b"second"
+    with (
+        Upstream(serve) as upstream,
+        running(f":0=http://{upstream.address}") as ambassador,
+        Client(ambassador.connect()) as client,
+    ):
+        client.send(request("/", "POST", content_length="11") + b"first")
+        assert first.wait(30)
+        client.send(b"second")
+        assert client.read().body == b"second"
 
 
 def test_nothing_is_read_that_the_upstream_does_not_take():
@@ -365,21 +371,24 @@ def test_nothing_is_read_that_the_upstream_does_not_take():
             size = len(file.read(20 * MIB))
             connection.sendall(response(200, b"%d" % size))
 
-    with Upstream(serve) as upstream, running(f":0=http://{upstream.address}") as ambassador:
-        with Client(ambassador.connect()) as client:
-            client.sock.setblocking(False)
-            data = request("/", "PUT", content_length=str(20 * MIB)) + bytes(20 * MIB)
-            sent = 0
-            with contextlib.suppress(BlockingIOError):
-                for _ in range(10**6):
-                    sent += client.sock.send(data[sent : sent + MIB])
-            assert sent < 16 * MIB
-            assert ambassador.memory < 60
-            read.set()
-            client.sock.setblocking(True)
-            client.sock.settimeout(30)
-            client.send(data[sent:])
-            assert client.read().body == b"%d" % (20 * MIB)
+    with (
+        Upstream(serve) as upstream,
+        running(f":0=http://{upstream.address}") as ambassador,
+        Client(ambassador.connect()) as client,
+    ):
+        client.sock.setblocking(False)
+        data = request("/", "PUT", content_length=str(20 * MIB)) + bytes(20 * MIB)
+        sent = 0
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(10**6):
+                sent += client.sock.send(data[sent : sent + MIB])
+        assert sent < 16 * MIB
+        assert ambassador.memory < 60
+        read.set()
+        client.sock.setblocking(True)
+        client.sock.settimeout(30)
+        client.send(data[sent:])
+        assert client.read().body == b"%d" % (20 * MIB)
 
 
 def test_hints_are_passed_on(client):
@@ -422,12 +431,15 @@ def test_an_upstream_says_continue_or_its_answer():
 
 
 def test_an_early_answer_is_passed_on_and_the_connection_closed():
-    with continuing([response(401, b"no")], read=False) as upstream:
-        with running(f":0=http://{upstream.address}") as ambassador, Client(ambassador.connect()) as client:
-            client.send(request("/", "POST", expect="100-continue", content_length="4"))
-            answer = client.read()
-            assert (answer.status, answer.get(b"connection"), answer.body) == (401, b"close", b"no")
-            assert client.ended
+    with (
+        continuing([response(401, b"no")], read=False) as upstream,
+        running(f":0=http://{upstream.address}") as ambassador,
+        Client(ambassador.connect()) as client,
+    ):
+        client.send(request("/", "POST", expect="100-continue", content_length="4"))
+        answer = client.read()
+        assert (answer.status, answer.get(b"connection"), answer.body) == (401, b"close", b"no")
+        assert client.ended
 
 
 def test_who_waits_in_vain_for_continue_is_told_it(client):
@@ -681,16 +693,21 @@ def test_the_budget_ends_retries(tmp_path):
 
 
 def test_retry_after_is_kept_to_or_passed_on(tmp_path):
-    with Failing(1, response(503, b"", b"Retry-After: 1")) as server:
-        with running(retrying(tmp_path, server.address, max_backoff="1s")) as ambassador:
-            with Client(ambassador.connect()) as client:
-                began = time.monotonic()
-                assert client.ask().status == 200
-                assert time.monotonic() - began >= 1
-    with Failing(1, response(503, b"wait", b"Retry-After: 2")) as server:
-        with running(retrying(tmp_path, server.address)) as ambassador, Client(ambassador.connect()) as client:
-            answer = client.ask()
-            assert (answer.status, answer.get(b"retry-after"), answer.body) == (503, b"2", b"wait")
+    with (
+        Failing(1, response(503, b"", b"Retry-After: 1")) as server,
+        running(retrying(tmp_path, server.address, max_backoff="1s")) as ambassador,
+    ):
+        with Client(ambassador.connect()) as client:
+            began = time.monotonic()
+            assert client.ask().status == 200
+            assert time.monotonic() - began >= 1
+    with (
+        Failing(1, response(503, b"wait", b"Retry-After: 2")) as server,
+        running(retrying(tmp_path, server.address)) as ambassador,
+        Client(ambassador.connect()) as client,
+    ):
+        answer = client.ask()
+        assert (answer.status, answer.get(b"retry-after"), answer.body) == (503, b"2", b"wait")
 
 
 def test_a_connection_that_has_ended_meanwhile_costs_nobody_a_request(tmp_path):
@@ -700,25 +717,30 @@ def test_a_connection_that_has_ended_meanwhile_costs_nobody_a_request(tmp_path):
         connection.sendall(response(200, b"once"))
         connection.shutdown(socket.SHUT_WR)
 
-    with Origin(serve) as server, running(retrying(tmp_path, server.address)) as ambassador:
-        with Client(ambassador.connect()) as client:
-            for number in range(20):
-                assert client.ask(f"/{number}").body == b"once"
+    with (
+        Origin(serve) as server,
+        running(retrying(tmp_path, server.address)) as ambassador,
+        Client(ambassador.connect()) as client,
+    ):
+        for number in range(20):
+            assert client.ask(f"/{number}").body == b"once"
 
 
 def test_an_upstream_that_answers_503_is_left_out(tmp_path):
     listener = {"listen": ":0", "http": {}, "eject": {"failures": 2, "time": "60s"}}
     with Failing(10**6, response(503)) as bad, Origin() as good:
         upstreams = [{"address": bad.address}, {"address": good.address}]
-        with running(configured(tmp_path / "c.json", {**listener, "upstreams": upstreams})) as ambassador:
-            with Client(ambassador.connect()) as client:
-                for _ in range(6):
-                    assert client.ask().status == 200
-                ambassador.until(lambda: "ejected" in {each["state"] for each in ambassador.upstreams()})
-                count = len(bad.got)
-                for _ in range(6):
-                    assert client.ask().status == 200
-                assert len(bad.got) == count
+        with (
+            running(configured(tmp_path / "c.json", {**listener, "upstreams": upstreams})) as ambassador,
+            Client(ambassador.connect()) as client,
+        ):
+            for _ in range(6):
+                assert client.ask().status == 200
+            ambassador.until(lambda: "ejected" in {each["state"] for each in ambassador.upstreams()})
+            count = len(bad.got)
+            for _ in range(6):
+                assert client.ask().status == 200
+            assert len(bad.got) == count
 
 
 # Limits
@@ -741,21 +763,103 @@ def test_requests_wait_for_a_place_at_the_upstream(tmp_path, services, origin):
         "listen": ":0", "upstreams": [{"address": origin.address}], "http": {}, "upstream_connections": 1,
         "queue_timeout": "0.3s",
     }  # fmt: skip
-    with running(configured(tmp_path / "c.json", listener)) as ambassador:
-        with Client(ambassador.connect()) as one, Client(ambassador.connect()) as two:
-            one.send(request("/held"))
-            assert services.seen.wait(30)
-            assert two.ask("/echo").status == 503
-            two.send(request("/echo/waits"))
-            services.go.set()
-            assert one.read().body == b"held"
-            assert two.read().get(b"x-line") == b"GET /echo/waits HTTP/1.1"
+    with (
+        running(configured(tmp_path / "c.json", listener)) as ambassador,
+        Client(ambassador.connect()) as one,
+        Client(ambassador.connect()) as two,
+    ):
+        one.send(request("/held"))
+        assert services.seen.wait(30)
+        assert two.ask("/echo").status == 503
+        two.send(request("/echo/waits"))
+        services.go.set()
+        assert one.read().body == b"held"
+        assert two.read().get(b"x-line") == b"GET /echo/waits HTTP/1.1"
 
 
 def test_no_upstream_is_a_503_and_refused_connections_a_502(tmp_path):
     flag = retrying(tmp_path, f"127.0.0.1:{free_port()}", tries=1, backoff="1ms")
     with running(flag) as ambassador, Client(ambassador.connect()) as client:
         assert client.ask().status == 502
+
+
+# Other ways to come and go
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("certificates"))
+
+
+def test_tls_and_unix_sockets_carry_the_same(tmp_path, services, files):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.good)
+    inner = Origin(services)
+
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            inner._converse(secured)
+            secured.unwrap()  # without a goodbye it would not be all there is
+
+    with inner, Upstream(serve) as upstream:
+        tls = {"ca": files.ca, "server_name": "db.example"}
+        near = str(tmp_path / "near.sock")
+        listeners = [
+            {
+                "listen": ":0", "tls": {"cert": files.good}, "http": {},
+                "upstreams": [{"address": upstream.address, "tls": tls}],
+            },
+            {"listen": near, "upstreams": [{"address": inner.address}], "http": {}},
+            {"listen": str(tmp_path / "far.sock"), "upstreams": [{"address": near}], "http": {}},
+        ]  # fmt: skip
+        with running(configured(tmp_path / "c.json", *listeners)) as ambassador:
+            there = ssl.create_default_context(cafile=files.ca)
+            for listen in (":0", str(tmp_path / "far.sock")):
+                sock = ambassador.connect(listen)
+                if listen == ":0":
+                    sock = there.wrap_socket(sock, server_hostname="db.example")
+                with Client(sock) as client:
+                    for size in (0, 5, 16384, 100_000, 2 * MIB):
+                        assert client.ask("/echo", "PUT", noise(size)).body == noise(size)
+                    assert hashlib.sha1(client.ask("/big").body).digest() == hashlib.sha1(noise(8 * MIB)).digest()
+                    assert client.ask("/big-chunks").body == noise(3 * MIB)
+                    assert client.ask("/until-close").body == b"all that there is"
+                    client.send(request("/echo/1") + request("/echo/2", "POST", b"x") + request("/echo/3"))
+                    assert [client.read().get(b"x-line") for _ in range(3)] == [
+                        b"GET /echo/1 HTTP/1.1", b"POST /echo/2 HTTP/1.1", b"GET /echo/3 HTTP/1.1",
+                    ]  # fmt: skip
+            assert inner.got[0].get(b"x-forwarded-proto") == b"https"
+            assert upstream.count <= 3  # one, and one after each end of a connection
+
+
+def test_a_body_that_is_signed_is_held_whole_and_not_more(tmp_path, origin):
+    secret = tmp_path / "key"
+    secret.write_text("secret")
+    http = {"credential": {"hmac": {"key_file": str(secret), "style": "body"}}, "signed_body": 1000}
+    listener = {"listen": ":0", "upstreams": [{"address": origin.address}], "http": http}
+    with running(configured(tmp_path / "c.json", listener)) as ambassador:
+        with Client(ambassador.connect()) as client:
+            client.send(request("/echo", "POST", transfer_encoding="chunked", expect="100-continue"))
+            assert client.read().status == 100
+            client.send(chunked(b"hello ", b"world"))
+            assert client.read().body == b"hello world"
+            got = origin.got[-1]
+            wanted = hmac.new(b"secret", b"hello world", "sha256").hexdigest().encode()
+            assert got.get(b"x-hub-signature-256") == b"sha256=" + wanted
+            assert (got.get(b"content-length"), got.get(b"expect")) == (b"11", None)
+            client.send(request("/echo", "POST", content_length="1001"))
+            assert client.read().status == 413
+        with Client(ambassador.connect()) as client:
+            client.send(request("/echo", "POST", transfer_encoding="chunked") + chunked(bytes(1001)))
+            assert client.read().status == 413
+
+
+def test_several_processes_serve(origin):
+    with running(f":0=http://{origin.address}", "--workers=2") as ambassador:
+        for number in range(8):
+            with Client(ambassador.connect()) as client:
+                assert client.ask(f"/echo/{number}").status == 200
+        ambassador.until(lambda: ambassador.sum("http_requests_total", **{"class": "2xx"}) == 8)
 
 
 # The program's end

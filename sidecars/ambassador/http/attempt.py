@@ -99,6 +99,8 @@ class Attempt:
         forwarding, request = serving.forwarding, exchange.request
         path = forwarding.target(request, origin)
         headers = forwarding.headers(arrival, exchange.session.client, origin)
+        if exchange.collected and arrival.expects:
+            headers = [pair for pair in headers if pair[0].lower() != b"expect"]  # we wait for nothing
         if serving.signer is not None:
             signed = self._signed(path, headers)
             if signed is None:
