@@ -86,7 +86,7 @@ def _rewritten(service: Service, verdict: Verdict, options: Options, notes: list
         raise Unfit("it takes several containers, one after another")
     (replacement,) = verdict.replacements
     if "service_healthy" in service.awaited and TRAITS[replacement.image].port is None:
-        raise Unfit("others wait until it is healthy; let them wait with condition: service_completed_successfully")
+        raise Unfit("others wait until it is healthy, which pod-init does not tell")
     notes += replacement.notes
     raw = service.raw
     new: dict[str, Any] = {}
@@ -151,7 +151,7 @@ def _container(
         env=_variables(raw.get("environment")),
         env_from=bool(raw.get("env_file")),
         expands=False,
-        mounts=tuple(_target(each) for each in raw.get("volumes") or [] if isinstance(each, (str, dict))),
+        mounts=tuple(_target(each) for each in _listed(raw.get("volumes"))),
         working_dir=raw.get("working_dir") if isinstance(raw.get("working_dir"), str) else None,
         others=others,
         only=not others,
@@ -197,6 +197,10 @@ def _variables(given: Any) -> dict[str, str | None]:
 def _literal(text: str) -> str | None:
     """A variable's value; None where compose puts something in."""
     return None if any(found != "$$" for found in _INTERPOLATED.findall(text)) else text.replace("$$", "$")
+
+
+def _listed(value: Any) -> list[Any]:
+    return [each for each in value if isinstance(each, (str, dict))] if isinstance(value, list) else []
 
 
 def _target(volume: Any) -> tuple[str, str, bool]:
