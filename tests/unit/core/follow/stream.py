@@ -15,7 +15,7 @@ from sidecars.core.follow.file import Batch
 from sidecars.core.follow.follower import Follower, follow
 from sidecars.core.follow.lane import Options, Source
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass
