@@ -34,6 +34,7 @@ _REPLY_HOP = _HOP - {b"content-length"}
 _KEPT = frozenset(
     {b"content-length", b"content-type", b"host", b"content-encoding", b"cache-control", b"authorization"}
 )
+_SEEN_TO = _HOP | _KEPT | {b"close"}  # what Connection may name without anything else to be done
 
 
 class Client(NamedTuple):
@@ -87,6 +88,8 @@ class Forwarding:
         dropped = _HOP | {b"host"} | (frozenset() if self._trusting else _FORWARDED)
         self._dropped = dropped | {self.id_low} if self.id_low else dropped
 
+        self._last: tuple[bytes, Client, Headers] | None = None
+
     def new_id(self) -> str:
         """Make an id for a request."""
         return f"{random.getrandbits(128):032x}"
@@ -106,8 +109,8 @@ class Forwarding:
         """Give the headers of a request as the upstream gets them, but for those that frame it."""
         request = arrival.request
         dropped = self._dropped
-        if arrival.tokens:
-            dropped = dropped | (arrival.tokens - _KEPT)
+        if arrival.tokens and (named := arrival.tokens - _SEEN_TO):
+            dropped = dropped | named
         host = self._host or (arrival.host if self._pass_host and arrival.host else to.authority)
         headers = [(b"Host", host)]
         for pair in request.headers:
@@ -130,7 +133,13 @@ class Forwarding:
                     said[low] = said[low] + b", " + value if low in said else value
             headers = [pair for pair in headers if pair[0].lower() not in _FORWARDED or pair[0].lower() == b"x-real-ip"]
         if "x-forwarded" in self._told:
-            headers += _x_forwarded(host, client, said)
+            if said:
+                headers += _x_forwarded(host, client, said)
+            else:
+                # Most are from one address, the pod's, to one host.
+                if self._last is None or self._last[0] != host or self._last[1] != client:
+                    self._last = host, client, _x_forwarded(host, client, said)
+                headers += self._last[2]
         if "forwarded" in self._told:
             headers.append((b"Forwarded", _appended(said.get(b"forwarded"), _forwarded(host, client))))
         return headers
@@ -141,8 +150,8 @@ class Forwarding:
         chunked  the body is sent in chunks
         """
         dropped = _REPLY_HOP
-        if reply.tokens:
-            dropped = dropped | (reply.tokens - _KEPT)
+        if reply.tokens and (named := reply.tokens - _SEEN_TO):
+            dropped = dropped | named
         if reply.status == 204 or chunked:
             dropped = dropped | {b"content-length"}
         headers = [pair for pair in reply.headers if pair[0].lower() not in dropped]

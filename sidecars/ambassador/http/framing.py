@@ -23,6 +23,11 @@ _TELLING = frozenset(
 )
 _MOST_LINE = 1024  # bytes of a chunk's first line, with what nobody understands after the size
 _NO_TOKENS: frozenset[bytes] = frozenset()
+# What nearly every Connection says.
+_USUAL = {
+    each: frozenset((each.lower(),))
+    for each in (b"keep-alive", b"Keep-Alive", b"close", b"Close", b"Upgrade", b"upgrade")
+}
 
 
 class Arrival(NamedTuple):
@@ -157,8 +162,9 @@ def _length(lengths: list[bytes], status: int) -> int:
 
 
 def _tokens(values: list[bytes]) -> frozenset[bytes]:
-    if len(values) == 1 and b"," not in values[0]:
-        return frozenset((values[0].strip(b" \t").lower(),))
+    usual = _USUAL.get(values[0])
+    if usual is not None and len(values) == 1:
+        return usual
     return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
 
 
