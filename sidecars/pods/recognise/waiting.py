@@ -241,6 +241,8 @@ def _bound_of(statement: Statement) -> int | None:
         case Command([name, counter, operator, number, *_]) if name.literal in ("[", "[[", "test"):
             if (operator.literal or "") in ("-lt", "-le", "-gt", "-ge", "-eq", "-ne", "<", ">", "=", "=="):
                 return _number(number) if _is_variable(counter) else None
+        case Chain("&&", condition, said) if idle.idle(said):
+            return _bound_of(condition)
         case Command([name, text]) if name.literal == "((":
             return _counted(";" + str(text).strip("() ") + ";")
     return None

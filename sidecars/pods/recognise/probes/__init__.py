@@ -43,6 +43,8 @@ def probe(statement: Statement, scope: Scope, *, wanted: bool) -> Probe | None:
             return probe(last, scope, wanted=wanted)
         case Pipeline(commands):
             return _turned(_piped(commands, scope), wanted)
+        case Chain("&&", left, right) if idle.idle(right) and not idle.asks(right):
+            return probe(left, scope, wanted=wanted)
         case Chain(operator, left, right):
             return _both(operator, probe(left, scope, wanted=True), probe(right, scope, wanted=True), wanted)
     return None
