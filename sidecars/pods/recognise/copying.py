@@ -50,6 +50,7 @@ def _copied(source: str, dest: str, options: Options, several: bool, doubt: str,
         # What begins with two dots is where a ConfigMap's and a Secret's volume keep what their links lead to.
         extra = () if last == "*" else (f"--include={last}",)
         more = (*extra, *links, "--exclude=..*") if links else extra
+        doubt = doubt or ("--include takes files of such names in directories below, too" if extra else "")
         return _finding(folder or "/", target.rstrip("/"), more, doubt, scope)
     if not recursive:
         return _finding(source, f"{target.rstrip('/')}/" if into else target, (), doubt, scope)

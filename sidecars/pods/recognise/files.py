@@ -100,6 +100,7 @@ def _substituted(command: Command, template: str, scope: Scope) -> tuple[Step, .
     if len(words) > 1:
         doubt = doubt or "its options"
     source, dest = scope.path(template), scope.path(scope.text(output.word))
+    doubt = doubt or scope.foreign(source)
     scope.used -= set(names)
     finding = Finding(
         pattern=27,

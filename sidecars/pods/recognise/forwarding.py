@@ -11,6 +11,7 @@ from sidecars.pods.recognise.options import parted
 from sidecars.pods.recognise.scope import Scope, references
 from sidecars.pods.statements import Command, Pipeline, Statement
 
+_FIRST_FREE = 1024
 _LISTEN = ("tcp-listen", "tcp4-listen", "tcp-l", "tcp4-l", "tcp6-listen")
 _CONNECT = ("tcp", "tcp4", "tcp-connect", "tcp4-connect", "tcp6")
 # What socat is told of its sockets, and ambassador does by itself.
@@ -66,9 +67,15 @@ def socat(words: list[str]) -> Finding | None:
         image="ambassador",
         args=(f"{address}={upstream}",),
         loops=True,
-        doubt=f"socat's {', '.join(sorted(unusual))}" if unusual else "",
+        doubt=f"socat's {', '.join(sorted(unusual))}" if unusual else _low(address),
         notes=("without the * it listens for this pod alone",) if address.startswith("*") else (),
     )
+
+
+def _low(address: str) -> str:
+    port = address.rpartition(":")[2]
+    low = port.isdecimal() and int(port) < _FIRST_FREE
+    return "a port below 1024 needs a right that our images do not ask for" if low else ""
 
 
 def _address(text: str) -> tuple[str, str, dict[str, str]]:

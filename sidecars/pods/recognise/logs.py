@@ -153,5 +153,12 @@ def _finding(
         loops=True,
         doubt=doubt or ("it is on no volume, where nobody else could write to it" if unknown else ""),
         read_only=tuple(dict.fromkeys(path for _, path, _ in mounts)),
-        notes=("a volume at /state keeps how far it came over a restart",),
+        notes=(
+            "a volume at /state keeps how far it came over a restart",
+            *(
+                ()
+                if "--from=end" in more
+                else ("it begins with the first line of the file, --from=end with the next one",)
+            ),
+        ),
     )

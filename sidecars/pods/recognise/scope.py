@@ -31,6 +31,8 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _MOST_TURNS = 400
+# What Kubernetes mounts unasked, and the kernel has.
+_ALWAYS_THERE = ("/var/run/secrets/kubernetes.io/", "/run/secrets/kubernetes.io/", "/proc/", "/sys/", "/dev/")
 
 # Images with nothing of their own but tools, which start in /.
 _BASES = frozenset(
@@ -139,6 +141,12 @@ class Scope:
         """Find the mount that a path lies on."""
         found = [mount for mount in self.container.mounts if is_below(path, mount[1])]
         return max(found, key=lambda mount: len(mount[1]), default=None)
+
+    def foreign(self, path: str) -> str:
+        """Say that a file is of the container's own image, where it is: ours does not have it."""
+        if UNSURE in path or path.startswith((*_ALWAYS_THERE, _OPEN)) or self.mount(path):
+            return ""
+        return f"{shown(path)} is on no volume, and our image does not have it"
 
     def writable(self, path: str) -> bool:
         """Say whether what is written to a path stays when the container is gone."""

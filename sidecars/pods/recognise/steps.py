@@ -226,8 +226,10 @@ def _nested(call: Sequence[str], flags: Sequence[str], scope: Scope) -> Iterator
 def limited(found: Iterator[Step], limit: float | None) -> Iterator[Step]:
     """Give waits the time that the script has; below zero: a limit after which it goes on all the same."""
     for step in found:
-        if not limit or not isinstance(step, Finding) or not step.targets:
+        if not limit or not isinstance(step, Finding):
             yield step
+        elif not step.targets:
+            yield replace(step, doubt=step.doubt or "it is ended when its time is over")
         elif limit < 0:
             yield replace(step, doubt=step.doubt or GOES_ON)
         else:

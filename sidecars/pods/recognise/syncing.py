@@ -77,9 +77,15 @@ def _clone(options: Options, folder: str | None, scope: Scope) -> Finding:
         image="pod-init-full",
         args=("fetch", f"git+{url}{ref}", dest, "--keep-git"),
         paths=(dest,),
-        doubt=doubt or ("its URL" if "?" in url or "#" in url else ""),
-        notes=("ref=HASH pins a commit; without --keep-git there is no .git in it",),
+        doubt=doubt or ("its URL" if "?" in url or "#" in url else "") or _told(scope),
+        notes=("ref=HASH pins a commit; --keep-git keeps a .git, with that one commit in it",),
     )
+
+
+def _told(scope: Scope) -> str:
+    """Git is told something by variables, such as a login, that our programs do not read."""
+    names = [name for name in scope.container.env if name.startswith(("GIT_", "SSH_"))]
+    return f"git is told more by {names[0]}" if names else ""
 
 
 def _cloned_or_pulled(statement: If, scope: Scope) -> tuple[Step, ...] | None:

@@ -20,13 +20,15 @@ def target(path: str, option: str, scope: Scope) -> str:
     return f"file://{unsure}{escaped(absolute, _SAFE)}{option}"
 
 
-def _probe(targets: Sequence[str], name: str = "a test", alone: bool = True) -> Probe:
+def _probe(targets: Sequence[str], scope: Scope, name: str = "a test", alone: bool = True) -> Probe:
+    paths = [text.removeprefix("not:").removeprefix("file://").partition("?")[0] for text in targets]
     return Probe(
         pattern=10,
         found=f"a wait for a file by {name}",
         wrong="the file may be half written, or left from the last start, and nothing ends the wait",
         targets=tuple(targets),
         alone=alone,
+        doubt=next(filter(None, map(scope.foreign, paths)), ""),
         notes=("stable=2s waits until it has not changed for so long, newer=start for one of this start",),
     )
 
@@ -45,16 +47,16 @@ def tested(command: Command, scope: Scope) -> Probe | None:
     targets = [target(path[0], _TESTS[test], scope) for test, path in pairs]
     if negated and len(targets) > 1:
         return None
-    return _probe([f"not:{text}" for text in targets] if negated else targets)
+    return _probe([f"not:{text}" for text in targets] if negated else targets, scope)
 
 
 def listed(command: Command, scope: Scope) -> Probe | None:
     """Read `ls FILE`, `stat FILE`, `cat FILE`, `grep -q WORD FILE`, as conditions of a loop."""
     options = parted(scope.texts(command)[1:], "c")
     if command.name in ("ls", "stat", "cat") and len(options.operands) == 1:
-        return _probe([target(options.operands[0], "", scope)], command.name, alone=False)
+        return _probe([target(options.operands[0], "", scope)], scope, command.name, alone=False)
     if command.name in ("grep", "fgrep") and len(options.operands) == 2 and options.only("q", "F", "s"):
         word, path = options.operands
         plain = UNSURE if any(char in word for char in ".*[]^$\\") and not options.has("F") else ""
-        return _probe([target(path, f"?contains={plain}{escaped(word, '')}", scope)], "grep", alone=False)
+        return _probe([target(path, f"?contains={plain}{escaped(word, '')}", scope)], scope, "grep", alone=False)
     return None

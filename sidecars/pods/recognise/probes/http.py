@@ -69,9 +69,11 @@ def _curl(command: Command, scope: Scope) -> _Request | None:
         return None
     extra = [word for name, word in (("k", "insecure"), ("I", "method=HEAD")) if options.has(name)]
     extra += ["insecure"] if options.has("insecure") else []
-    extra += [f"ca={options.value('cacert')}"] if options.value("cacert") else []
+    authority = options.value("cacert")
+    extra += [f"ca={authority}"] if authority else []
     plain = options.only(_CURL_KNOWN) and (options.value("X", "request") or "GET") == "GET"
     doubt = scope.proxied() if plain else "it sends more than a GET: header_file=FILE, password_file=FILE"
+    doubt = doubt or (scope.foreign(authority) if authority else "")
     fails = options.has("f", "fail", "fail-with-body")
     wrong = (
         "nothing ends the wait" if fails else "without -f an answer of 500 counts as ready, and nothing ends the wait"
