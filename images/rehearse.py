@@ -128,7 +128,7 @@ class Rehearsal:
             said = docker("run", "--rm", "--read-only", "--cap-drop", "ALL", image, "--version").split("\n")[-2]
             self.tell("ok" if str(self.version) in said else "wrong", f"{name + variant:<24} built, starts: {said}")
         twice = subprocess.run([SOURCE / "images" / "twice", "log-tailer"], capture_output=True, text=True)
-        last = (twice.stdout + twice.stderr).strip().rpartition("\n")[2]
+        last = (twice.stderr if twice.returncode else twice.stdout).strip().rpartition("\n")[2]
         self.tell("wrong" if twice.returncode else "ok", f"log-tailer: {last}")
         self.tell("left out", "the other images twice: make slow builds them")
         return True
