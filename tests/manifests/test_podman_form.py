@@ -66,7 +66,8 @@ def test_a_secret_becomes_a_config_map_wherever_it_is_used() -> None:
     pod = podman_form(native)[0]["spec"]["template"]["spec"]
     assert {"name": "s3-keys", "configMap": {"name": name}} in pod["volumes"]
     fluentd, _ = documents.documents(ROOT / "gallery" / "7-fluentd-s3.yaml")
-    variables = podman_form(fluentd)[0]["spec"]["containers"][1]["env"]
+    containers = {one["name"]: one for one in podman_form(fluentd)[0]["spec"]["containers"]}
+    variables = containers["logging-agent"]["env"]
     assert variables[1]["valueFrom"] == {"configMapKeyRef": {"name": name, "key": "access-key-id"}}
 
 
