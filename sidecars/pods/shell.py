@@ -26,7 +26,6 @@ from sidecars.pods.statements import (
     Loop,
     Not,
     Opaque,
-    Output,
     Part,
     Pipeline,
     Redirect,
@@ -34,11 +33,11 @@ from sidecars.pods.statements import (
     Statement,
     Text,
     Unknown,
-    Variable,
     Word,
 )
+from sidecars.pods.wording import WORDS, Words
 
-_DEEPEST = 50  # statements and words within each other: what is deeper than Python's own stack would end the program
+_DEEPEST = 30  # statements within each other: what is deeper than Python's own stack would end the program
 
 
 @functools.lru_cache(maxsize=512)
@@ -77,14 +76,7 @@ _Node: TypeAlias = tree_sitter.Node
 _SEPARATORS = frozenset(
     (";", ";;", "\n", "comment", "heredoc_body", "do", "done", "(", ")", "{", "}", "then", "else", "fi")
 )
-_WORDS = frozenset((
-    "word", "number", "string", "raw_string", "ansi_c_string", "translated_string", "concatenation",
-    "simple_expansion", "expansion", "command_substitution", "process_substitution", "arithmetic_expansion",
-    "brace_expression", "regex", "extglob_pattern", "variable_name", "special_variable_name", "array",
-    "command_name", "test_operator",
-))  # fmt: skip
 _REDIRECTS = frozenset(("file_redirect", "heredoc_redirect", "herestring_redirect"))
-_ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 
 
 def _broken(root: _Node) -> bool:
@@ -106,8 +98,7 @@ class _Reader:
 
     def __init__(self, source: bytes, hidden: Sequence[Part]) -> None:
         self.lost = False
-        self._source = source
-        self._hidden = hidden
+        self._words = Words(source, hidden, self.sequence)
         self._depth = 0
         self._forms: dict[str, Callable[[_Node], Statement]] = {
             "command": self._command,
@@ -158,7 +149,7 @@ class _Reader:
             elif child.type == "variable_assignment":
                 assignments += self._assignment([child]).values
             else:
-                words.append(self.word(child))
+                words.append(self._words.read(child))
         return Command(tuple(words), tuple(redirects), tuple(assignments))
 
     def _test(self, node: _Node) -> Statement:
@@ -173,8 +164,8 @@ class _Reader:
             return
         self._depth += 1
         for child in node.children:
-            if child.type in _WORDS or not child.child_count:
-                yield self.word(child)
+            if child.type in WORDS or not child.child_count:
+                yield self._words.read(child)
             else:
                 yield from self._leaves(child)
         self._depth -= 1
@@ -201,8 +192,8 @@ class _Reader:
         for child in node.children:
             if child.type == "file_descriptor":
                 descriptor = self._text(child)
-            elif child.type in _WORDS:
-                words.append(self.word(child))
+            elif child.type in WORDS:
+                words.append(self._words.read(child))
             else:
                 operator += self._text(child)
         # `> a b` is a redirect to a, but the parser gives the redirect both words.
@@ -215,21 +206,12 @@ class _Reader:
         raw = any(set(self._text(child)) & set("'\"\\") for child in node.children if child.type == "heredoc_start")
         for child in node.children:
             if child.type == "heredoc_body":
-                body = self._body(child, raw, tabs=node.children[0].type == "<<-")
+                body = self._words.document(child, raw, tabs=node.children[0].type == "<<-")
             elif child.type in _REDIRECTS:
                 redirects += self._redirects(child)
             elif child.type not in ("<<", "<<-", "heredoc_start", "heredoc_end"):
                 self.lost = True
         return [Redirect(node.children[0].type, body), *redirects]
-
-    def _body(self, node: _Node, raw: bool, tabs: bool) -> Word:
-        if raw:
-            body = tuple(self._literal(self._text(node), quoted=True))
-        else:
-            body = tuple(self._between(node, node.start_byte, node.end_byte, escapes="$`\\\n"))
-        if tabs:
-            body = tuple(_without_tabs(part, first=place == 0) for place, part in enumerate(body))
-        return Word(body)
 
     def _pipeline(self, node: _Node) -> Statement:
         return Pipeline(tuple(self._statement(child) for child in node.children if child.type not in ("|", "|&")))
@@ -250,7 +232,7 @@ class _Reader:
     def _for(self, node: _Node) -> Statement:
         if node.children[0].type != "for":
             return Unknown(self._text(node))
-        words = [self.word(child) for child in node.children[2:] if child.type in _WORDS]
+        words = [self._words.read(child) for child in node.children[2:] if child.type in WORDS]
         return Each(self._text(node.children[1]), tuple(words), self._done(node))
 
     def _counting(self, node: _Node) -> Statement:
@@ -291,102 +273,13 @@ class _Reader:
             if node.type == "variable_assignment" and name is not None:
                 plain = name.type == "variable_name" and "+=" not in [child.type for child in node.children]
                 empty = Word() if plain else Word((Opaque(self._text(node)),))
-                values.append((self._text(name), self.word(value) if value is not None and plain else empty))
+                values.append((self._text(name), self._words.read(value) if value is not None and plain else empty))
             elif node.type not in ("variable_name", "word"):
                 self.lost = True
         return Assignment(tuple(values))
 
-    def word(self, node: _Node) -> Word:
-        """Read a word."""
-        return Word(tuple(self._word(node)))
-
-    def _word(self, node: _Node) -> Iterator[Part]:
-        self._depth += 1
-        try:
-            yield from self._word_parts(node) if self._depth <= _DEEPEST else [Opaque(self._text(node))]
-        finally:
-            self._depth -= 1
-
-    def _word_parts(self, node: _Node) -> Iterator[Part]:
-        text = self._text(node)
-        match node.type:
-            case "concatenation" | "command_name":
-                yield from self._joined(node)
-            case "string":
-                yield from self._string(node)
-            case "raw_string":
-                yield from self._literal(text[1:-1], quoted=True)
-            case "simple_expansion" | "expansion":
-                yield self._expansion(node)
-            case "command_substitution":
-                yield Output(self.sequence([c for c in node.children if c.type not in ("$(", "`")]), text)
-            case "ansi_c_string":
-                yield self._ansi(text)
-            case _:
-                yield from [Opaque(text)] if node.child_count else self._plain(text)
-
-    def _joined(self, node: _Node) -> Iterator[Part]:
-        # {a,b} comes as words with a brace each: as text they would be taken for what they are not.
-        if any(child.type == "word" and child.text == b"{" for child in node.children):
-            yield Opaque(self._text(node))
-            return
-        for child in node.children:
-            yield from self._word(child)
-
-    def _ansi(self, text: str) -> Part:
-        """Read $'...', of which the common escapes are known."""
-        result = []
-        chars = iter(text[2:-1])
-        for char in chars:
-            plain = _ESCAPES.get(next(chars, "")) if char == "\\" else char
-            if plain is None:
-                return Opaque(text)
-            result.append(plain)
-        return Text("".join(result), True)
-
-    def _string(self, node: _Node) -> Iterator[Part]:
-        if node.end_byte - node.start_byte == 2:
-            yield Text("", True)
-        yield from self._between(node, node.start_byte + 1, node.end_byte - 1, escapes='$`"\\\n')
-
-    def _between(self, node: _Node, start: int, end: int, escapes: str) -> Iterator[Part]:
-        """Read quoted text with expansions in it; what lies between them is taken from the source as it is there."""
-        for child in node.named_children:
-            if child.type in ("string_content", "heredoc_content"):
-                continue
-            yield from self._literal(_unescaped(self._slice(start, child.start_byte), escapes), quoted=True)
-            yield from self._word(child)
-            start = child.end_byte
-        yield from self._literal(_unescaped(self._slice(start, end), escapes), quoted=True)
-
-    def _plain(self, text: str) -> Iterator[Part]:
-        if text.startswith("~") or ("{" in text and "," in text):
-            yield Opaque(text)
-        else:
-            yield from self._literal(_unescaped(text, ""), quoted="\\" in text)
-
-    def _expansion(self, node: _Node) -> Part:
-        text = self._text(node)
-        names = [child for child in node.children if child.type in ("variable_name", "special_variable_name")]
-        plain = {"$", "${", "}", "variable_name", "special_variable_name"}
-        rest = [child for child in node.children if child.type not in plain]
-        if len(names) != 1:
-            return Opaque(text)
-        if not rest:
-            return Variable(self._text(names[0]), text)
-        if rest[0].type in (":-", "-") and len(rest) <= 2:
-            default = self.word(rest[1]).literal if len(rest) == 2 else ""
-            return Opaque(text) if default is None else Variable(self._text(names[0]), text, default)
-        return Opaque(text)
-
-    def _literal(self, text: str, *, quoted: bool) -> Iterator[Part]:
-        return parts(text, self._hidden, quoted=quoted)
-
-    def _slice(self, start: int, end: int) -> str:
-        return self._source[start:end].decode(errors="replace")
-
     def _text(self, node: _Node) -> str:
-        return self._slice(node.start_byte, node.end_byte)
+        return self._words.text(node)
 
 
 def _attached(statement: Statement, redirects: tuple[Redirect, ...]) -> Statement:
@@ -403,27 +296,3 @@ def _attached(statement: Statement, redirects: tuple[Redirect, ...]) -> Statemen
         case Group(body, own):
             return Group(body, own + redirects)
     return Group((statement,), redirects)
-
-
-def _without_tabs(part: Part, *, first: bool) -> Part:
-    """Take away the tabs at the beginning of lines, as <<- does."""
-    if not isinstance(part, Text):
-        return part
-    lines = part.text.split("\n")
-    kept = [line.lstrip("\t") if place or first else line for place, line in enumerate(lines)]
-    return Text("\n".join(kept), part.quoted)
-
-
-def _unescaped(text: str, escapes: str) -> str:
-    r"""Take backslashes away as the shell does, before `escapes` or, outside of quotes, before anything."""
-    if "\\" not in text:
-        return text
-    result: list[str] = []
-    chars = iter(text)
-    for char in chars:
-        after = next(chars, "") if char == "\\" else None
-        if after is None:
-            result.append(char)
-        elif after != "\n":
-            result.append(after if not escapes or after in escapes else char + after)
-    return "".join(result)

@@ -4,8 +4,8 @@
     joining.py    puts steps together that belong together
     deciding.py   makes them one verdict
 
-There is a module for each family of the catalogue's rows: waiting (with probes/), logs, copying, fetching, syncing,
-files, writing, forwarding, keeping, refused.
+There is a module for each family of the catalogue's rows: waiting (with probes/) and waiters, logs, copying, fetching,
+syncing, files, writing, forwarding, keeping, refused.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from sidecars.pods.recognise.logs import follow
 from sidecars.pods.recognise.refused import refuse
 from sidecars.pods.recognise.scope import Scope
 from sidecars.pods.recognise.syncing import sync
+from sidecars.pods.recognise.waiters import programs
 from sidecars.pods.recognise.waiting import GOES_ON, counts, wait
 from sidecars.pods.shell import parse
 from sidecars.pods.statements import (
@@ -35,7 +36,7 @@ from sidecars.pods.statements import (
 Recogniser = Callable[[Statement, Scope], tuple[Step, ...] | None]
 
 # Who is asked first answers: to keep alive and to follow come before loops that have more in them.
-RECOGNISERS: tuple[Recogniser, ...] = (follow, copy, fetch, sync, change, forward, wait, refuse)
+RECOGNISERS: tuple[Recogniser, ...] = (follow, copy, fetch, sync, change, forward, programs, wait, refuse)
 # Who makes a function of such a name means something else by it.
 _PROGRAMS = frozenset((
     "nc", "nslookup", "getent", "curl", "wget", "cat", "tail", "cp", "mkdir", "chown", "chmod", "rm", "echo", "printf",
