@@ -63,6 +63,7 @@ class Plane:
     access     gets a record of each connection that has ended
     admission  holds the limits; another one is given where processes share them
     most       what no connection's descriptor may reach
+    draining   no more is expected: clients are to come to their end
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Plane:
         self._gates: dict[str, Gate] = {}
         self._leaving: list[Gate] = []  # their routes have gone, their connections have not
         self._tallies: dict[str, Tally] = {}
+        self.draining = False
         self._shut = False  # accepts none any more
         self._exhausted = -_QUIET  # when it was said that there are no descriptors left
         self._tls = False  # a route speaks it
@@ -96,6 +98,8 @@ class Plane:
         for id, gate in list(self._gates.items()):
             if id not in wanted or _mode(wanted[id]) is not _mode(gate.route):
                 gate.stop()
+                if gate.mode.gentle:
+                    gate.mode.drain()
                 self._leaving.append(self._gates.pop(id))
         for id, route in wanted.items():
             gate = self._gates.get(id) or self._open(route)
@@ -150,6 +154,7 @@ class Plane:
 
         finish  the time is nearly over: a client that can be let go without a loss is, as by Redis between two commands
         """
+        self.draining = True
         self._shut = self._shut or close_listeners
         for gate in self._every():
             if close_listeners:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from sidecars.ambassador.http.exchange import Exchange
     from sidecars.ambassador.http.link import Link
 
-_SIZE = 256 * 1024
+_SIZE = 65536
 # One for all: what was read is sent at once, and what is not taken then is kept by itself.
 _BUFFER = memoryview(bytearray(_SIZE + 1))
-_ROUNDS = 8  # reads before others have their turn
+_ROUNDS = 16  # reads before others have their turn
 
 
 class Download:
@@ -98,7 +98,7 @@ class Download:
         for _ in range(_ROUNDS):
             if session.held is not None:
                 return
-            data = link.receive(_SIZE // 4)
+            data = link.receive(_SIZE)
             if data is None:
                 return
             if not data:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sidecars.ambassador.plane import Plane
 
 _MOST_REFUSED = 50
+_NOTHING: dict[str, object] = {
+    "listener": None, "client": None, "user": None, "method": None, "path": None, "status": None, "received_bytes": 0,
+    "sent_bytes": 0, "duration_seconds": 0.0, "upstream": None, "address": None, "upstream_seconds": None, "tries": 0,
+}  # fmt: skip
 _LONGEST = 200  # bytes of a path that are shown
 
 
@@ -62,22 +66,13 @@ class Records:
         request = exchange.request
         self._refuse(exchange.session.connection.peer, request.method, request.path, status, rule, detail)
 
-    def fault(self, peer: Peer | None, status: int, rule: str, detail: str) -> None:
-        """Something came that is no request as one can be understood."""
+    def fault(self, peer: Peer | None, status: int, rule: str, detail: str, id: str | None) -> None:
+        """Something came that is no request as one can be understood; its answer has this id."""
         self._counts.ended(status, 0.0)
         self._refuse(peer, None, b"", status, rule, detail)
         if self._access is not None:
-            self._access.write(
-                {
-                    "listener": self._listener,
-                    "client": written(peer),
-                    "method": None,
-                    "path": None,
-                    "status": status,
-                    "rule": rule,
-                    "why": "refused",
-                }
-            )
+            said = {"listener": self._listener, "client": written(peer), "status": status, "rule": rule}
+            self._access.write({**_NOTHING, **said, "request_id": id, "why": "refused"})
 
     def _refuse(self, peer: Peer | None, method: str | None, path: bytes, status: int, rule: str, detail: str) -> None:
         self._counts.refused[rule] = self._counts.refused.get(rule, 0) + 1

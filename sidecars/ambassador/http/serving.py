@@ -84,6 +84,7 @@ class Serving:
             self._heed(route)
             self.budget.limit(self.http.retry.budget, self.http.retry.floor)
         self.route = route
+        self.draining = self.plane.draining  # a listener that had gone may be back
         if self.guard is not None:
             self.guard.update(route)
         self.placing.update(route)

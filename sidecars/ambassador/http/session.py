@@ -210,15 +210,15 @@ class Session(Stream):
     def _ended(self) -> None:
         """The client has ended, between two requests or in one's head."""
         if self.buffer:
-            self.serving.records.fault(self.connection.peer, 400, "malformed", "the head is not whole")
+            self.serving.records.fault(self.connection.peer, 400, "malformed", "the head is not whole", None)
         self._close("client")
 
     def _refuse(self, status: int, text: str) -> None:
         """Answer what is no request that can be understood, and end."""
         rule = _WORDS.get(status, "malformed" if status == 400 else "head_timeout")
-        self.serving.records.fault(self.connection.peer, status, rule, text)
         name = self.serving.forwarding.id_header
         id = self.serving.forwarding.new_id() if name else None
+        self.serving.records.fault(self.connection.peer, status, rule, text, id)
         answer = written(said(status, text), head_only=False, keep=False, old=False, name=name or b"", id=id)
         if self.send(answer):
             self._finish()
