@@ -12,6 +12,7 @@ from sidecars.pods.statements import Opaque, Part, Text, Variable
 
 LONGEST = 64 * 1024  # characters: nobody writes more than that into a manifest's command, and no parser should have to
 _HIDDEN = 0xE000  # private use: one character for each text that is no shell's
+_LONGEST_HIDDEN = 1000  # characters: of a name, or of what stands within {{ }}
 _MOST_HIDDEN = 0x1900
 # Characters that are used here and by recognise/scope.py, and what is no text at all.
 _STRANGE = re.compile("[\0\r\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef]")
@@ -28,7 +29,8 @@ def hide(text: str, known: Collection[str] | None) -> tuple[str, list[Part]]:
     shell: list[str] = []
     hidden: list[Part] = []
     place = 0
-    while (found := _next(text, place, known is not None)) >= 0:
+    marks = dict.fromkeys(("{{", "$(", "$$") if known is not None else ("{{",), -1)
+    while (found := _next(text, place, marks)) < len(text):
         shell.append(text[place:found])
         instead, place = _replaced(text, found, known or ())
         if isinstance(instead, str):
@@ -41,10 +43,13 @@ def hide(text: str, known: Collection[str] | None) -> tuple[str, list[Part]]:
     return "".join([*shell, text[place:]]), hidden
 
 
-def _next(text: str, place: int, expands: bool) -> int:
-    """Find where the next text begins that may not be the shell's; -1: there is none."""
-    found = [text.find(mark, place) for mark in (("{{", "$(", "$$") if expands else ("{{",))]
-    return min((place for place in found if place >= 0), default=-1)
+def _next(text: str, place: int, marks: dict[str, int]) -> int:
+    """Find where the next text begins that may not be the shell's; where each mark comes next is kept in `marks`."""
+    for mark, known in marks.items():
+        if known < place:
+            found = text.find(mark, place)
+            marks[mark] = len(text) if found < 0 else found
+    return min(marks.values())
 
 
 def _replaced(text: str, start: int, known: Collection[str]) -> tuple[str | Part, int]:
@@ -55,7 +60,7 @@ def _replaced(text: str, start: int, known: Collection[str]) -> tuple[str | Part
     if text.startswith("$$", start):
         return "$", start + 2
     close = "}}" if text.startswith("{{", start) else ")"
-    end = text.find(close, start)
+    end = text.find(close, start, start + _LONGEST_HIDDEN)
     inside = text[start + 2 : end]
     if end < 0:
         return text[start : start + 2], start + 2

@@ -15,7 +15,7 @@ from sidecars.pods.recognise.waiting import waits_for_file
 _MODES = {"+x": "0755", "a+x": "0755", "u+x": "0755", "ugo+x": "0755", "+rx": "0755"}
 _PERSISTS = ("copy", "fetch", "mkdir", "write", "render")
 _ELSEWHERE = "what it writes is on no volume that it may write to, and is gone with the container"
-_FETCHED = (25, 26)
+_NEAR = 12  # steps back that one may belong to
 
 
 def joined(found: Sequence[Step], scope: Scope) -> list[Step]:
@@ -29,7 +29,7 @@ def joined(found: Sequence[Step], scope: Scope) -> list[Step]:
 
 def _add(step: Step, result: list[Step], scope: Scope) -> None:
     """Put a step behind the others, or into the one that it belongs to."""
-    for place in range(len(result) - 1, -1, -1):
+    for place in range(len(result) - 1, max(-1, len(result) - 1 - _NEAR), -1):
         together = _together(result[place], step, scope)
         if together is not None:
             result[place : place + 1] = together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -42,9 +43,9 @@ def parted(words: Sequence[str], valued: str = "", long: Collection[str] = (), a
     attached  letters whose value can only be the rest of their word, as -p of mysql
     """
     options = Options()
-    rest = list(words)
+    rest = deque(words)
     while rest:
-        word = rest.pop(0)
+        word = rest.popleft()
         if word == "--":
             options.operands += rest
             break
@@ -57,21 +58,21 @@ def parted(words: Sequence[str], valued: str = "", long: Collection[str] = (), a
     return options
 
 
-def _long(options: Options, word: str, rest: list[str], long: Collection[str]) -> None:
+def _long(options: Options, word: str, rest: deque[str], long: Collection[str]) -> None:
     name, equals, value = word.partition("=")
     if equals:
         options.values.setdefault(name, []).append(value)
     elif name in long and rest:
-        options.values.setdefault(name, []).append(rest.pop(0))
+        options.values.setdefault(name, []).append(rest.popleft())
     else:
         options.flags.add(name)
 
 
-def _short(options: Options, letters: str, rest: list[str], valued: str, attached: str) -> None:
+def _short(options: Options, letters: str, rest: deque[str], valued: str, attached: str) -> None:
     for place, letter in enumerate(letters):
         behind = letters[place + 1 :]
         if letter in valued and (behind or rest):
-            options.values.setdefault(letter, []).append(behind or rest.pop(0))
+            options.values.setdefault(letter, []).append(behind or rest.popleft())
             return
         if letter in attached and behind:
             options.values.setdefault(letter, []).append(behind)
