@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,7 +31,7 @@ def lint(arguments: Sequence[str]) -> int:
     manifests, broken = _manifests(settings)
     rules = [rule for rule in RULES.values() if rule.id not in settings.ignore]
     found = findings(manifests, rules, settings.target)
-    print(FORMATS[settings.format](found, rules), end="")
+    _write(FORMATS[settings.format](found, rules))
     pods = sum(len(document.pods) for manifest in manifests for document in manifest.documents)
     _say(f"{PROG}: {len(found)} found; {len(manifests)} files with {pods} pods")
     return 2 if broken else int(bool(found))
@@ -50,6 +51,15 @@ def _manifests(settings: Settings) -> tuple[list[Manifest], bool]:
 
 def _list() -> str:
     return "".join(f"{rule.id:<34}{plain(rule.title)}\n" for rule in RULES.values())
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # A reader such as head has seen enough; the interpreter would complain of it when it flushes at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:

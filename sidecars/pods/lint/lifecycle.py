@@ -46,9 +46,10 @@ def ungated(subject: Subject) -> Iterator[Complaint]:
 
 
 def _is_needed(found: Found, subject: Subject) -> bool:
-    if subject.roles[found.name].reads:
+    role = subject.roles[found.name]
+    if role.reads:
         return False
-    if repository(found.container.image) in _NEEDED:
+    if role.image in _NEEDED or repository(found.container.image) in _NEEDED:
         return True
     names = [str(port.get("name") or "") for port in maps(found.raw.get("ports"))]
     if any(not any(word in name for word in _OBSERVED) for name in names):

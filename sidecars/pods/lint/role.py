@@ -58,6 +58,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 def role(container: Container) -> Role:
     """Say what a container does."""
     image = base(container.image)
+    if image not in TRAITS:
+        image = image.removesuffix("-full").removesuffix("-noshell")
     if image in TRAITS:
         return _ours(image, container)
     verdict = known(container) or recognise(container)
@@ -107,7 +109,7 @@ def _holds(mount: str, paths: tuple[str, ...]) -> bool:
 
 def _drain(image: str, container: Container, words: tuple[str, ...]) -> float:
     """What --grace says, the variable, or the default."""
-    said = container.env.get(f"{_PREFIXES.get(image.removesuffix('-full'))}GRACE")
+    said = container.env.get(f"{_PREFIXES.get(image, '')}GRACE")
     for word, following in pairwise([*words, None]):
         if word == "--grace":
             said = following

@@ -171,6 +171,8 @@ CASES = [
     Case("endless-in-job", "the work itself", job('containers:\n- {name: logs, image: "sidecars/log-tailer:0.1.0"}')),
     Case("sidecar-without-startup-probe", "a known proxy",
          sidecar("args: []", "sidecars/ambassador:0.1.0"), 6, "helper"),
+    Case("sidecar-without-startup-probe", "one of our variants",
+         sidecar("args: []", "sidecars/git-syncer-noshell:0.1.0"), 6, "helper"),
     Case("sidecar-without-startup-probe", "ports", sidecar("ports: [{containerPort: 5432}]"), 6, "startupProbe"),
     Case("sidecar-without-startup-probe", "it writes what the application reads",
          sidecar("volumeMounts: [{name: site, mountPath: /out}]"), 6, "startupProbe"),
