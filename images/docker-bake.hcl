@@ -39,7 +39,7 @@ group "default" {
 # One more sidecar is one more word in `name`.
 target "sidecar" {
   matrix = {
-    name    = ["log-tailer", "s3-shipper", "log-adapter", "git-syncer", "git-syncer-noshell", "ambassador", "pod-init", "pod-init-full"]
+    name    = ["log-tailer", "s3-shipper", "log-adapter", "git-syncer", "git-syncer-noshell", "ambassador", "ambassador-full", "pod-init", "pod-init-full"]
     variant = ["", "-debug"]
   }
   name       = "${name}${variant}"

@@ -57,8 +57,15 @@ KEPT = {
 # What a package looks for beside its own files, by package: names of time zones, for keys and times in local time.
 BESIDE = {"sidecars/shipper": "/usr/share/zoneinfo", "sidecars/adapter": "/usr/share/zoneinfo"}
 
-# Parts of core, and the library without which nothing could import them: who has not got it has no use for them.
-NEEDED = {"sidecars/core/forward": "fluent", "sidecars/core/follow": "watchdog"}
+# Parts, and the library without which nothing could import them: who has not got it has no use for them.
+NEEDED = {
+    "sidecars/core/forward": "fluent",
+    "sidecars/core/follow": "watchdog",
+    "sidecars/ambassador/http/bearing.py": "jwt",
+    "sidecars/ambassador/http/jwt.py": "jwt",
+    "sidecars/ambassador/http/jwks.py": "jwt",
+    "sidecars/ambassador/http/credentials/sigv4.py": "botocore",
+}
 
 # Programs of Debian by the word for what they do, each as its path, or as `package:NAME` for all of a package's.
 KITS = {
@@ -228,9 +235,9 @@ def prune_folder(folder: str, kept: list[str]) -> None:
 
 
 def prune_part(part: str, library: str) -> None:
-    """Remove a folder, if it is there, whose library is not."""
+    """Remove a folder or a module, if it is there, whose library is not."""
     if os.path.exists(part) and not os.path.exists(library):
-        shutil.rmtree(part)
+        shutil.rmtree(part) if os.path.isdir(part) else os.remove(part)
 
 
 def strip(path: str) -> None:

@@ -46,6 +46,7 @@ TRAITS = {
     "s3-shipper": Traits(9103, 160, state=True, drains=True),
     "git-syncer": Traits(9104, 256, user=65533, tmp=True, tries=120),
     "ambassador": Traits(9105, 128),
+    "ambassador-full": Traits(9105, 192),
     "pod-init": Traits(None, 64),
     "pod-init-full": Traits(None, 256),
 }

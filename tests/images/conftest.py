@@ -26,6 +26,7 @@ class Image:
 
     name: str
     command: str = ""  # where it is not called as the image is
+    beside: str = ""  # another image with the same program, with which it is shown how that runs
     megabytes: float  # on disk
     compressed: float  # megabytes to pull
     memory: float  # MiB resident, idle
@@ -134,6 +135,16 @@ IMAGES = [
         compressed=20,
         memory=36,
     ),
+    Image(
+        name="ambassador-full",
+        command="ambassador",
+        beside="ambassador",
+        port=9105,
+        serves=(6380,),
+        megabytes=115,
+        compressed=36,
+        memory=36,
+    ),
     Image(name="pod-init", megabytes=50, compressed=18, memory=32),
     Image(name="pod-init-full", command="pod-init", megabytes=130, compressed=50, memory=40),
 ]
@@ -217,7 +228,9 @@ class Container:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "image" in metafunc.fixturenames:
         fit = [
-            image for image in IMAGES if image.port and (image.lingering or "lingering" not in metafunc.fixturenames)
+            image
+            for image in IMAGES
+            if image.port and not image.beside and (image.lingering or "lingering" not in metafunc.fixturenames)
         ]
         metafunc.parametrize("image", fit, ids=str)
     if "any_image" in metafunc.fixturenames:

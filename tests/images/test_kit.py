@@ -46,7 +46,7 @@ def test_the_settings_of_the_image_are_what_kubelet_and_compose_need(engine, any
     assert config["StopSignal"] == "SIGTERM"
     assert set(config.get("ExposedPorts") or ()) == {f"{port}/tcp" for port in any_image.ports}
     health = config.get("Healthcheck")
-    assert health["Test"] == ["CMD", any_image.name, "healthcheck"] if any_image.port else health is None
+    assert health["Test"] == ["CMD", config["Entrypoint"][0], "healthcheck"] if any_image.port else health is None
 
 
 def test_the_labels_say_what_it_is_and_where_it_is_from(engine, any_image):
