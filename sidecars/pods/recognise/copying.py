@@ -77,7 +77,7 @@ def _rsync(command: Command, scope: Scope) -> tuple[Step, ...] | None:
     more: tuple[str, ...] = ("--mirror",) if options.has("delete") else ()
     more += tuple(f"--exclude={text}" for text in options.values.get("exclude", []))
     doubt = "" if options.only(_RSYNC) and not options.has("include") else "its options"
-    return (_finding(source.rstrip("/."), target, more, doubt, scope),)
+    return (_finding(source.removesuffix(".").rstrip("/") or "/", target, more, doubt, scope),)
 
 
 def _finding(source: str, dest: str, more: tuple[str, ...], doubt: str, scope: Scope) -> Finding:

@@ -32,6 +32,8 @@ _KNOWN_SIDECARS = (
     "envoy",
     "filebeat",
 )
+# What may be all that a pod is for.
+_SERVING = ("log-tailer", "ambassador", "git-syncer")
 _OURS = ("log-tailer", "log-adapter", "s3-shipper", "git-syncer", "ambassador", "pod-init")
 
 
@@ -75,14 +77,14 @@ def _of_its_kind(findings: list[Finding], whole: bool, container: Container) -> 
     if container.init:
         return findings
     loops = [each for each in findings if each.loops]
+    worth_saying = [each for each in findings if each.pattern in _WORTH_SAYING]
+    if not loops:
+        return worth_saying
     if container.only:
-        serves = bool(loops) and all(each.image in ("log-tailer", "ambassador", "git-syncer") for each in loops)
-        return (
-            findings if whole and serves else [each for each in findings if each.pattern in _WORTH_SAYING] * (not loops)
-        )
-    if loops and all(each.args[:1] == ("pause",) for each in loops):
+        return findings if whole and all(each.image in _SERVING for each in loops) else []
+    if all(each.args[:1] == ("pause",) for each in loops):
         return findings if whole and not _is_application(container) and not container.mounts else []
-    return findings if loops else [each for each in findings if each.pattern in _WORTH_SAYING]
+    return findings
 
 
 def _is_application(container: Container) -> bool:
@@ -166,7 +168,7 @@ def _said(finding: Finding, kind: Kind) -> Verdict:
         pattern=finding.pattern,
         found=finding.found,
         wrong=finding.wrong,
-        instead=_one_line(finding.instead or _command(finding)),
+        instead=_one_line(_advice(finding)),
     )
 
 
@@ -196,6 +198,8 @@ def _rest(findings: Sequence[Finding], others: Sequence[Unclear], scope: Scope) 
         return "not all of it is known before it runs" if unknown else ""
     name = next((each.name for each in others if each.name), "")
     what = f"the script does more than that ({name})" if name else "the script does more than that"
+    if any(each.loops for each in findings):
+        return f"{what}: make this a container of its own"
     return what if scope.container.init else f"{what}: put this into an init container, and leave the rest"
 
 
@@ -210,8 +214,10 @@ def _one_line(text: str) -> str:
 def _delay(found: Sequence[Step], call: Call, container: Container) -> Verdict | None:
     """Recognise a fixed sleep before a start: row 11 of the catalogue."""
     statements = [each for statement in call.script.statements for each in _row(statement)]
-    places = [place for place, each in enumerate(statements) if _sleeps(each)]
-    if not places or not (container.init or (found and not all(map(idle.idle, statements[places[0] :])))):
+    sleeps = [place for place, each in enumerate(statements) if _sleeps(each)]
+    if not sleeps or not all(map(idle.idle, statements[: sleeps[0]])):
+        return None
+    if not container.init and all(map(idle.idle, statements[sleeps[0] :])):
         return None
     return Verdict(
         kind="partial" if found else "native",

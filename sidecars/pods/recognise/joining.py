@@ -29,8 +29,9 @@ def joined(found: Sequence[Step], scope: Scope) -> list[Step]:
 
 def _add(step: Step, result: list[Step], scope: Scope) -> None:
     """Put a step behind the others, or into the one that it belongs to."""
-    for place in range(len(result) - 1, max(-1, len(result) - 1 - _NEAR), -1):
-        together = _together(result[place], step, scope)
+    last = len(result) - 1
+    for place in range(last, max(-1, last - _NEAR), -1):
+        together = _together(result[place], step, scope) or (_alike(result[place], step) if place == last else None)
         if together is not None:
             result[place : place + 1] = together
             return
@@ -49,8 +50,6 @@ def _together(first: Step, second: Step, scope: Scope) -> list[Step] | None:
             return [follow_clone(first, second, scope)] if first.paths == second.paths else None
         case Change("remove", paths), Finding() if second.pattern == 20:
             return [second] if all(is_below(path.removesuffix("/*"), second.paths[0]) for path in paths) else None
-        case Finding(), Finding() if _alike(first, second):
-            return [_merged(first, second)]
     return None
 
 
@@ -58,7 +57,7 @@ def _with_mode(finding: Finding, paths: tuple[str, ...], mode: str) -> list[Step
     """Put a chmod into what has made the files."""
     octal = _MODES.get(mode, mode if mode.isdecimal() else "")
     made = {path.rstrip("/") for path in finding.paths}
-    if not octal or not paths or not {path.rstrip("/") for path in paths} <= made:
+    if not octal or {path.rstrip("/") for path in paths} != made:
         return None
     if finding.args[:1] not in (("fetch",), ("mkdir",), ("write",)) or finding.pattern == 26:
         return None
@@ -66,17 +65,20 @@ def _with_mode(finding: Finding, paths: tuple[str, ...], mode: str) -> list[Step
     return [replace(finding, args=(*args, f"--mode={octal if len(octal) > 3 else '0' + octal}"))]
 
 
-def _alike(first: Finding, second: Finding) -> bool:
-    """Both can be done by one container."""
+def _alike(first: Step, second: Step) -> list[Step] | None:
+    """Put two steps in a row together that one container can do."""
+    if isinstance(first, Finding) and isinstance(second, Finding) and _mergeable(first, second):
+        return [_merged(first, second)]
+    return None
+
+
+def _mergeable(first: Finding, second: Finding) -> bool:
     if first.targets and second.targets:
         return first.image == second.image and not first.some and not second.some and first.limit == second.limit
     if first.image != second.image or not first.sure or not second.sure:
         return False
-    if first.image == "ambassador":
-        return True
-    if first.image == "log-tailer":
-        return _flags(first)[1:] == _flags(second)[1:] or not (_flags(first) or _flags(second))
-    return first.args[:1] == second.args[:1] == ("mkdir",) and _flags(first) == _flags(second)
+    same = _flags(first) == _flags(second)
+    return same and (first.image in ("ambassador", "log-tailer") or first.args[0] == second.args[0] == "mkdir")
 
 
 def _flags(finding: Finding) -> list[str]:

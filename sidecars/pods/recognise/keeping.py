@@ -17,6 +17,7 @@ _DOORS = {
     (3500, "/v1.0/shutdown"): "dapr",
     (9091, "/quitquitquit"): "cloud-sql-proxy",
 }
+KILLS = "a container that ends when a file says so"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -93,9 +94,6 @@ def _quits(door: str, scope: Scope) -> Finding:
         args=("quit", door),
         instead=_native(scope, f"pod-init quit {shown(door)}, in a container of its own"),
     )
-
-
-KILLS = "a container that ends when a file says so"
 
 
 def _kills(scope: Scope) -> Finding:
