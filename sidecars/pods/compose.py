@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 
 from sidecars.pods.drafting import Draft, Finding, shared
+from sidecars.pods.editing import Edits
 from sidecars.pods.images import TRAITS, is_root
 from sidecars.pods.nodes import Node
 from sidecars.pods.planning import Options
 from sidecars.pods.rewriting import Unfit
-from sidecars.pods.splicing import Edits, Fixed
+from sidecars.pods.splicing import Fixed
 from sidecars.pods.verdict import Container, Replacement, Verdict
 
 # What compose puts in before a container is made. `$$` is a dollar of the container's own.

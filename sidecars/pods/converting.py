@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from sidecars.pods import podedits
 from sidecars.pods.drafting import Conversion, Draft, Finding, shared
+from sidecars.pods.editing import Edits
 from sidecars.pods.known import known
 from sidecars.pods.manifests import Document, Found, PodSpec, read
 from sidecars.pods.planning import Options, Plan, plan
 from sidecars.pods.recognise import recognise
 from sidecars.pods.rewriting import Unfit
-from sidecars.pods.splicing import Edits, Fixed
+from sidecars.pods.splicing import Fixed
 from sidecars.pods.verdict import Container, Verdict
 
 MARK = "\ufeff"

@@ -92,7 +92,15 @@ class _Planner:
             notes += (note for note in replacement.notes if not (place.state and "/state" in note))
             values.append(value)
         moved = native and found.place == "containers"
+        notes += self._ports_noted(found, verdict, moved)
         return Change(found=found, values=tuple(values), moved=moved, notes=tuple(dict.fromkeys(notes)))
+
+    def _ports_noted(self, found: Found, verdict: Verdict, moved: bool) -> Iterator[str]:
+        names = [each["name"] for each in maps(found.raw.get("ports")) if "name" in each]
+        if moved and names:
+            yield f"a Service that means its port by the name {names[0]} should give the number, for older clusters"
+        if self.pod.spec.get("hostNetwork") is True and _sidecar(verdict):
+            yield "the pod has the node's network, and so has the admin door: is its port free there?"
 
     def fs_group(self) -> int | None:
         """The group that the pod's volumes should belong to, where that is new and changes nothing else."""

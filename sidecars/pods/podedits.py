@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from sidecars.pods import writing
+from sidecars.pods.editing import Edits
 from sidecars.pods.manifests import Found, PodSpec
 from sidecars.pods.nodes import Node
 from sidecars.pods.planning import Change, Plan
-from sidecars.pods.splicing import Edits, Fixed, Splice, spliced
+from sidecars.pods.splicing import Fixed, Splice, is_json, spliced
 
 _QUOTE = '"'
 
@@ -60,7 +61,7 @@ class _PodEditor:
         items, at = self._list(found)
         for value in change.values[1:]:
             if items.style == "{":
-                self.edits.put(found.node.end, found.node.end, f", {writing.flow(value, json=_json(found.node))}")
+                self.edits.put(found.node.end, found.node.end, f", {writing.flow(value, json=is_json(found.node))}")
             else:
                 self.edits.lines(self._end(items, at), writing.item(value, items.column, self.edits.dash))
 
@@ -116,7 +117,7 @@ class _PodEditor:
         node = self.pod.node
         last = node.values[next(reversed(node.values))]
         if node.style == "{":
-            pair = writing.flow({"volumes": volumes}, json=_json(node))[1:-1]
+            pair = writing.flow({"volumes": volumes}, json=is_json(node))[1:-1]
             self.edits.put(last.end, last.end, f",{self.edits.between(next(reversed(node.keys.values())))}{pair}")
             return
         block = last.kind == "seq" and last.style != "{" and last.items
@@ -171,19 +172,18 @@ class _PodEditor:
             at = self.edits.line_of(key.start)
             if not self.edits.alone(key.start) or node.style == "{":
                 raise Fixed("its pod spec is written in an odd way")
-            self.edits.put_raw(self._above(at, key.column), f"{' ' * key.column}initContainers:{self._newline()}{text}")
+            self.edits.put_raw(
+                self._above(at, key.column), f"{' ' * key.column}initContainers:{self.edits.newline}{text}"
+            )
         elif there.kind == "seq" and there.items and there.style != "{":
             end = self._end(there, len(there.items) - 1)
             if not self.text[:end].endswith("\n"):
-                text = f"{self._newline()}{text}".rstrip("\r\n")
+                text = f"{self.edits.newline}{text}".rstrip("\r\n")
             self.edits.put_raw(end, _shifted(text, there.column - items.column))
         elif there.style == "{" and not there.items:
-            self.edits.put_raw(there.start, f"{self._newline()}{text}".rstrip("\r\n"), there.end)
+            self.edits.put_raw(there.start, f"{self.edits.newline}{text}".rstrip("\r\n"), there.end)
         else:
             raise Fixed("its init containers are no list of lines")
-
-    def _newline(self) -> str:
-        return "\r\n" if "\r\n" in self.text[:1000] else "\n"
 
     def _above(self, at: int, column: int) -> int:
         """The beginning of the comment lines that stand right above a line, at its column."""
@@ -238,7 +238,3 @@ def _shifted(text: str, by: int) -> str:
     if by < 0 and any(line.strip() and not line.startswith(" " * -by) for line in lines):
         raise Fixed("a line of it is too far to the left to be moved")
     return "".join(line if not line.strip() else " " * by + line if by > 0 else line[-by:] for line in lines)
-
-
-def _json(node: Node) -> bool:
-    return any(key.style == '"' for key in node.keys.values())

@@ -44,6 +44,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 def rewritten(raw: Mapping[str, Any], replacement: Replacement, place: Place) -> dict[str, Any]:
     """The container's new value, its keys in the order in which they are to stand. Raises Unfit."""
+    if "image" not in raw:
+        raise Unfit("it has no image here, as a patch of another manifest has none")
     if _hooks(raw) and replacement.image != "git-syncer":
         raise Unfit("its lifecycle hook runs a program that the image does not have")
     new = {key: value for key, value in raw.items() if key not in {"args", "command", "restartPolicy"}}

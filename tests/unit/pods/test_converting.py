@@ -231,3 +231,18 @@ def test_a_damaged_manifest_is_refused_or_converted(case: Case, data: st.DataObj
         assert str(error).startswith("f.yaml:")
     else:
         read(done.after, "f.yaml")
+
+
+def test_a_patch_without_an_image_is_left_alone_and_said() -> None:
+    done = convert(TAIL.replace("    image: busybox\n", ""), "f.yaml", OPTIONS)
+    assert done.after == done.before
+    assert all("it has no image here" in reporting.instead(finding) for finding in done.findings)
+    assert [finding.kind for finding in done.findings] == ["partial"]
+
+
+def test_what_a_person_should_know_is_noted() -> None:
+    text = TAIL.replace("image: busybox", "image: busybox\n    ports: [{name: page, containerPort: 80}]")
+    done = convert(text.replace("spec:", "spec:\n  hostNetwork: true"), "f.yaml", OPTIONS)
+    notes = "\n".join(note for finding in done.findings for note in finding.notes)
+    assert "a Service that means its port by the name page should give the number" in notes
+    assert "the pod has the node's network" in notes

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecars.pods.editing import Edits
 from sidecars.pods.nodes import compose
-from sidecars.pods.splicing import Edits, Fixed, spliced
+from sidecars.pods.splicing import Fixed, spliced
 
 COMMENT = re.compile(r"#[a-z0-9]+#")
 
