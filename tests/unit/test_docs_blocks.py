@@ -180,6 +180,13 @@ def test_each_before_has_its_after(page: Path) -> None:
     assert marks.count("# before") == marks.count("# after") > 0
 
 
+@pytest.mark.parametrize("block", [one for one in blocks("yaml") if one.text.startswith("# before\n")], ids=named)
+def test_what_people_come_from_is_something_to_convert(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "pod.yaml"
+    file.write_text(yaml.safe_dump(pod(yaml.safe_load(block.text))))
+    assert importlib.import_module("sidecars.pods.command").convert(["--check", str(file)]) == 1
+
+
 # --- shell
 
 
