@@ -214,8 +214,9 @@ def prune_packages(root: str, commands: Sequence[str]) -> None:
         if name not in commands:
             os.remove(f"{root}{SCRIPTS}/{name}")
             continue
-        with open(f"{root}{SCRIPTS}/{name}") as script:
-            runs += re.findall(r"from sidecars\.(\w+)", script.read())
+        runs += imports(f"{root}{SCRIPTS}/{name}")
+    # `sidecars` is of pods, which hands `sidecars demo` on.
+    runs += [name for run in runs for name in imports(f"{root}{PACKAGES}/sidecars/{run}/__main__.py")]
     for folder, kept in {"sidecars": ["core", *runs], **KEPT}.items():
         prune_folder(f"{root}{PACKAGES}/{folder}", kept)
     for part, library in NEEDED.items():
@@ -225,6 +226,12 @@ def prune_packages(root: str, commands: Sequence[str]) -> None:
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
         elif fnmatch.fnmatch(path, "*.so*"):
             strip(path)
+
+
+def imports(program: str) -> list[str]:
+    """Give the parts of this project that a program names."""
+    with open(program) as file:
+        return re.findall(r"from sidecars\.(\w+)", file.read())
 
 
 def prune_folder(folder: str, kept: list[str]) -> None:
