@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sidecars.pods.manifests import Manifest, Path
-from sidecars.pods.nodes import Node, WrongManifest, compose
+from sidecars.pods.nodes import ALIAS, Node, WrongManifest, compose
 from sidecars.pods.splicing import Fixed, Splice, spliced
 from sidecars.pods.verdict import Kind, Verdict
 
@@ -87,7 +87,7 @@ def shared(root: Node, path: Path) -> str:
     """Say why the text of a node cannot be edited from the document down; empty when it can."""
     for length in range(len(path) + 1):
         node = root.at(*path[:length])
-        if node is not None and node.fixed == "an alias":
+        if node is not None and node.fixed == ALIAS:
             return "its text stands in several places by an alias"
     return ""
 

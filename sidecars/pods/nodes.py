@@ -16,7 +16,11 @@ from sidecars.core.errors import WrongSettings
 
 # What its aliases may make of a document: kubectl refuses more as well.
 _LARGEST = 5_000_000
+ALIAS = "an alias"
+"""Why a node is fixed that stands in several places."""
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _SCALARS = yaml.constructor.SafeConstructor()
 _TEMPLATE = re.compile(r"\{\{|\{%")
 
@@ -36,14 +40,17 @@ class Node:
     keys, values  of a map, by key: the key's node and the value's
     items         of a seq
     fixed         why its text cannot be edited, as `an alias`; empty when it can
+    size          how many nodes it is, counted wherever aliases put it
     """
 
-    __slots__ = ("column", "data", "end", "fixed", "items", "keys", "kind", "line", "start", "style", "values")
+    __slots__ = ("column", "data", "end", "fixed", "items", "keys", "kind", "line", "size", "start", "style", "values")
 
     def __init__(self, kind: Literal["map", "seq", "scalar"], node: yaml.Node) -> None:
         self.kind = kind
-        self.start, self.end = node.start_mark.index, node.end_mark.index
-        self.line, self.column = node.start_mark.line + 1, node.start_mark.column
+        mark = node.start_mark
+        self.start, self.end = mark.index, node.end_mark.index
+        self.line, self.column = mark.line + 1, mark.column
+        self.size = 1
         self.style = ""
         self.data: Any = None
         self.keys: dict[str, Node] = {}
@@ -107,7 +114,6 @@ class _Reader:
         self._text = text
         self._name = name
         self._known: dict[int, Node | None] = {}
-        self._sizes: dict[int, int] = {}
 
     def node(self, node: yaml.Node) -> Node:
         if id(node) in self._known:
@@ -116,7 +122,7 @@ class _Reader:
                 raise WrongManifest(
                     f"{self._name}:{_line(node)}: an alias stands inside of what it names; write it out"
                 )
-            known.fixed = "an alias"
+            known.fixed = ALIAS
             return known
         self._known[id(node)] = None
         made = self._made(node)
@@ -124,17 +130,18 @@ class _Reader:
         return made
 
     def _made(self, node: yaml.Node) -> Node:
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
         if isinstance(node, yaml.MappingNode):
             return self._map(node)
-        if isinstance(node, yaml.SequenceNode):
-            return self._seq(node)
-        assert isinstance(node, yaml.ScalarNode)  # noqa: S101  (there is no fourth kind)
+        return self._seq(node)
+
+    def _scalar(self, node: yaml.ScalarNode) -> Node:
         made = Node("scalar", node)
         made.style = node.style or ""
-        made.data = _scalar(node, self._name)
+        made.data = str(node.value) if node.tag == _TEXT else _plain(node, self._name)
         if made.style in {"|", ">"} and made.end > made.start:
             self._chomp(made)
-        self._sizes[id(made)] = 1
         return made
 
     def _chomp(self, made: Node) -> None:
@@ -152,21 +159,22 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode):
                 raise WrongManifest(_said(self._text, self._name, _line(key), "a key that is a collection"))
             child = self.node(value)
-            if key.tag == "tag:yaml.org,2002:merge":
+            if key.tag == _MERGE:
                 made.fixed = "a merge key"
+                made.size += child.size
                 for each in child.items or [child]:
                     merged = {**(each.data if isinstance(each.data, dict) else {}), **merged}
-                self._sizes[id(made)] = self._sizes.get(id(made), 0) + self._sizes[id(child)]
                 continue
             name = str(key.value)
             if name in made.values:
                 made.fixed = f"the key {name}, which is given twice"
-            made.keys[name], made.values[name] = self.node(key), child
-        made.data = {**merged, **{name: child.data for name, child in made.values.items()}}
-        self._ended(made, list(made.values.values()))
+            made.keys[name], made.values[name] = self._scalar(key), child
+        values = {name: child.data for name, child in made.values.items()}
+        made.data = {**merged, **values} if merged else values
+        self._ended(made, [*made.keys.values(), *made.values.values()])
         return made
 
-    def _seq(self, node: yaml.SequenceNode) -> Node:
+    def _seq(self, node: Any) -> Node:
         made = Node("seq", node)
         made.style = "{" if node.flow_style else ""
         made.items = [self.node(value) for value in node.value]
@@ -176,19 +184,24 @@ class _Reader:
 
     def _ended(self, made: Node, children: list[Node]) -> None:
         """A block ends with its last child: libyaml has it end where the next token begins, behind comments."""
-        size = self._sizes.get(id(made), 0) + 1 + sum(self._sizes[id(child)] for child in children)
-        if size > _LARGEST:
+        end = made.start
+        for child in children:
+            made.size += child.size
+            if child.start < made.start:  # it stands elsewhere, and nothing says where its alias does
+                made.fixed = made.fixed or "an alias in it"
+            elif child.end > end:
+                end = child.end
+        if made.size > _LARGEST:
             raise WrongManifest(f"{self._name}:{made.line}: its aliases make more of it than any cluster would take")
-        self._sizes[id(made)] = size
-        if made.style != "{":
-            made.end = max((child.end for child in children if child.start >= made.start), default=made.end)
+        if made.style != "{" and children:
+            made.end = end
 
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
-def _scalar(node: yaml.ScalarNode, name: str) -> Any:
+def _plain(node: yaml.ScalarNode, name: str) -> Any:
     """The value that JSON would have: a date stays a text."""
     kind = node.tag.rpartition(":")[2]
     try:

@@ -69,7 +69,7 @@ class _PodEditor:
         """Take containers from where they stand and put them behind the init containers."""
         if not changes:
             return
-        items = self.pod.node.values["containers"]
+        items = self._plain("containers")
         if items.style == "{":
             self._add_between_brackets([self._flow_item(change) for change in changes])
             self._cut_between_brackets(items, {change.found.path[-1] for change in changes})
@@ -88,6 +88,8 @@ class _PodEditor:
     def spec(self, plan: Plan) -> None:
         """Give the pod its new volumes and its group."""
         node = self.pod.node
+        if node.fixed and (plan.volumes or plan.fs_group is not None):
+            raise Fixed(f"its text goes through {node.fixed}")
         new = dict(self.pod.spec)
         if plan.fs_group is not None and "securityContext" in node.values:
             new["securityContext"] = {**(new["securityContext"] or {}), "fsGroup": plan.fs_group}
@@ -126,6 +128,14 @@ class _PodEditor:
         at = self._end(last, len(last.items) - 1) if block else self.edits.line_behind(last)
         self.edits.lines(at, " " * column + text)
 
+    def _plain(self, place: str) -> Node:
+        """The list at a place of the pod. Raises Fixed when its text cannot be edited, or the pod's cannot."""
+        items = self.pod.node.values[place]
+        for node in (self.pod.node, items):
+            if node.fixed:
+                raise Fixed(f"its text goes through {node.fixed}")
+        return items
+
     def _list(self, found: Found) -> tuple[Node, int]:
         at = found.path[-1]
         items = self.pod.node.at(found.place)
@@ -140,7 +150,7 @@ class _PodEditor:
 
     def _add_between_brackets(self, texts: list[str]) -> None:
         node, key = self.pod.node, self.pod.node.keys["containers"]
-        there = node.at("initContainers")
+        there = self._plain("initContainers") if "initContainers" in node.values else None
         if there is not None and there.style == "{" and not there.items:
             self.edits.put(there.start, there.end, f"[{', '.join(texts)}]")
             return
@@ -166,7 +176,7 @@ class _PodEditor:
     def _add(self, items: Node, text: str) -> None:
         """Put the lines of items behind the init containers, or a new list of them before the containers."""
         node = self.pod.node
-        there = node.at("initContainers")
+        there = self._plain("initContainers") if "initContainers" in node.values else None
         key = node.keys["containers"]
         if there is None:
             at = self.edits.line_of(key.start)

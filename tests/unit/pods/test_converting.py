@@ -246,3 +246,27 @@ def test_what_a_person_should_know_is_noted() -> None:
     notes = "\n".join(note for finding in done.findings for note in finding.notes)
     assert "a Service that means its port by the name page should give the number" in notes
     assert "the pod has the node's network" in notes
+
+
+ALIAS = """\
+kind: List
+items:
+- {kind: X, a: &context {fsGroup: 1}}
+- kind: Pod
+  spec:
+    securityContext: *context
+    initContainers:
+    - {name: wait, image: busybox, command: [sh, -c, "until nc -z db 1; do sleep 1; done"]}
+    containers:
+    - {name: app, image: app}
+"""
+FOLLOWER = "    - {name: t, image: busybox, command: [tail, -f, /l/x], volumeMounts: [{name: l, mountPath: /l}]}\n"
+
+
+def test_an_alias_elsewhere_in_the_pod_is_no_obstacle() -> None:
+    """The pod's security context is shared; what is edited is not."""
+    done = convert(ALIAS, "f.yaml", OPTIONS)
+    assert [finding.kind for finding in done.findings] == ["exact"]
+    assert "securityContext: *context\n" in done.after
+    _, finding = convert(ALIAS + FOLLOWER, "f.yaml", OPTIONS).findings
+    assert "an alias in it" in finding.left

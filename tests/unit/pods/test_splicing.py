@@ -82,7 +82,7 @@ def edits(draw: st.DrawFn) -> tuple[str, dict[str, Any], int]:
     return text, new, comments
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(edit=edits(), newline=st.sampled_from(["\n", "\r\n"]), ending=st.sampled_from(["", "\n", "\n# after\n- z\n"]))
 def test_a_map_becomes_another_and_all_else_stays(
     edit: tuple[str, dict[str, Any], int], newline: str, ending: str

@@ -22,13 +22,13 @@ READER = YAML(typ="safe", pure=True)
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(value=VALUES)
 def test_between_brackets_every_value_is_read_back(value: Any) -> None:
     assert yaml.safe_load(writing.flow(value)) == value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(value=VALUES)
 def test_json_is_json_and_yaml(value: Any) -> None:
     text = writing.flow(value, json=True)
@@ -36,7 +36,7 @@ def test_json_is_json_and_yaml(value: Any) -> None:
     assert yaml.safe_load(text) == value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     value=st.dictionaries(KEYS, VALUES, min_size=1, max_size=4), column=st.integers(0, 6), dash=st.sampled_from([0, 2])
 )
@@ -46,7 +46,7 @@ def test_in_lines_every_value_is_read_back(value: dict[str, Any], column: int, d
     assert yaml.safe_load(f"a:\n{writing.item(value, dash, dash)}\n") == {"a": [value]}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(value=TEXTS)
 def test_readers_of_yaml_1_2_read_the_same_texts(value: str) -> None:
     for text in (writing.scalar(value), writing.scalar(value, quote="'"), writing.flow([value])[1:-1]):
