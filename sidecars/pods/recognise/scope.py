@@ -27,6 +27,8 @@ _OPEN, _CLOSE = "\ufdd2", "\ufdd3"  # around the name of a variable that Kuberne
 
 _REFERENCE = re.compile(f"{_OPEN}(.*?){_CLOSE}")
 _NAMESPACE_FILE = "/run/secrets/kubernetes.io/serviceaccount/namespace"
+# Kubernetes sets such ones for every Service there is.
+_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)|^(HOSTNAME|HOME|PATH|PWD|USER)$")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -47,6 +49,7 @@ class Scope:
     functions  those that it has made
     directory  where it is; None when that is not known
     used       the container's variables that were put in anywhere
+    initial    what they were before the loop that changes them
     strict     a command that fails ends the script (set -e)
     last       what the statement's exit code is, is the script's
     after      the statements that follow
@@ -56,6 +59,7 @@ class Scope:
     def __init__(self, container: Container) -> None:
         self.container = container
         self.values: dict[str, str] = {}
+        self.initial: dict[str, str] = {}
         self.functions: dict[str, tuple[Statement, ...]] = {}
         self.directory = container.working_dir or ("/" if is_base(container.image) else None)
         self.used: set[str] = set()
@@ -68,7 +72,7 @@ class Scope:
     def within(self, values: Mapping[str, str]) -> Scope:
         """Make a scope in which some variables have other values."""
         inner = Scope(self.container)
-        inner.values = {**self.values, **values}
+        inner.values, inner.initial = {**self.values, **values}, self.initial
         inner.functions, inner.directory = self.functions, self.directory
         inner.used, inner.depth = self.used, self.depth + 1
         inner.strict, inner.last, inner.after, inner.turns = self.strict, self.last, self.after, self.turns
@@ -82,6 +86,13 @@ class Scope:
         """Give the words of a command."""
         return list(map(self.text, command.words))
 
+    def number(self, word: Word) -> int | None:
+        """Give the number that a word is, if it is one that the manifest tells."""
+        text = self.text(word)
+        named = _REFERENCE.fullmatch(text)
+        text = (self.container.env.get(named[1]) or "") if named else text
+        return int(text) if text.isdecimal() and len(text) < 7 else None
+
     def assign(self, assignment: Assignment) -> None:
         """Note what variables are set to."""
         for name, word in assignment.values:
@@ -90,6 +101,13 @@ class Scope:
     def forget(self, names: Sequence[str]) -> None:
         """Note that variables change in ways that are not followed."""
         self.values.update((name, f"{UNSURE}${name}") for name in names)
+
+    def _absent(self, variable: Variable) -> str:
+        """Give the default of a variable that is set nowhere: an image of tools alone sets none either."""
+        plain = is_base(self.container.image) and not self.container.env_from
+        if variable.default is None or not plain or _SERVICE.search(variable.name):
+            return UNSURE + variable.text
+        return variable.default
 
     def environment(self, name: str) -> str:
         """Give a variable that a program reads by itself; nothing when it is not set."""
@@ -119,7 +137,7 @@ class Scope:
         if variable.name in self.values:
             return self.values[variable.name] or variable.default or ""
         if variable.name not in env:
-            return UNSURE + variable.text
+            return self._absent(variable)
         self.used.add(variable.name)
         value = env[variable.name]
         if value == "" and variable.default is not None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sidecars.pods.recognise import idle
 from sidecars.pods.recognise.calling import is_strict, script, unwrapped
 from sidecars.pods.recognise.copying import copy
+from sidecars.pods.recognise.counting import counts
 from sidecars.pods.recognise.fetching import fetch
 from sidecars.pods.recognise.files import change
 from sidecars.pods.recognise.finding import Finding, Step, Unclear
@@ -19,7 +20,7 @@ from sidecars.pods.recognise.refused import refuse
 from sidecars.pods.recognise.scope import Scope
 from sidecars.pods.recognise.syncing import sync
 from sidecars.pods.recognise.waiters import programs
-from sidecars.pods.recognise.waiting import GOES_ON, counts, wait
+from sidecars.pods.recognise.waiting import GOES_ON, wait
 from sidecars.pods.shell import parse
 from sidecars.pods.statements import (
     Assignment,
@@ -71,6 +72,7 @@ def _steps(statement: Statement, scope: Scope) -> Iterator[Step]:
             yield from [Unclear(name)] if name in _PROGRAMS else []
             return
         case _:
+            scope.initial = dict(scope.values)
             scope.forget(idle.assigned(statement))
     scope.turns[0] -= 1
     if scope.depth > _DEEPEST or scope.turns[0] < 0:
@@ -82,7 +84,7 @@ def _steps(statement: Statement, scope: Scope) -> Iterator[Step]:
     elif idle.idle(statement):
         if isinstance(statement, Command) and statement.name == "set":
             scope.strict = _strict_after(statement, scope.strict)
-        yield from [Unclear()] if _decides(statement) else []
+        yield from [Unclear()] if _decides(statement, scope) else []
     else:
         yield from _recognised(statement, scope)
 
@@ -93,13 +95,13 @@ def _strict_after(command: Command, before: bool) -> bool:
     return not lax and (before or is_strict(words))
 
 
-def _decides(statement: Statement) -> bool:
+def _decides(statement: Statement, scope: Scope) -> bool:
     """It ends the script on a condition that is no counter's."""
     match statement:
         case Chain() | If():
             commands = list(idle.commands((statement,)))
             ends = any(each.name in ("exit", "return", "false") for each in commands)
-            return ends and any(idle.asks(each) and not counts(each) for each in commands)
+            return ends and any(idle.asks(each) and not counts(each, scope) for each in commands)
     return False
 
 

@@ -32,10 +32,11 @@ def _probe(name: str, targets: tuple[str, ...], doubt: str = "") -> Probe:
 
 
 def _nc(command: Command, scope: Scope) -> Probe | None:
-    options = parted(scope.texts(command)[1:], "wiGpsTXxe", ("wait", "timeout", "idle-timeout"))
+    options = parted(scope.texts(command)[1:], "wiIgGpsTXxeqmMOPVWoc", ("wait", "timeout", "idle-timeout"))
     if options.has("l", "listen", "e", "k") or len(options.operands) < 2:
         return None
-    doubt = "it asks by UDP" if options.has("u") else ""
+    doubt = "" if options.only("z v n d N w q i 4 6 t wait timeout idle-timeout") else "its options"
+    doubt = "it asks by UDP" if options.has("u") else doubt
     host, *ports = options.operands
     return _probe("nc", tuple(target("tcp", host, port) for port in ports), doubt)
 
