@@ -11,6 +11,7 @@ from sidecars.pods.shell import parse, quoted
 from sidecars.pods.statements import Command, Script
 from sidecars.pods.verdict import Container
 
+_ENTRYPOINTS = {"alpine/git": "git", "amazon/aws-cli": "aws", "alpine/socat": "socat", "bitnami/kubectl": "kubectl"}
 SHELLS = frozenset(("sh", "bash", "ash", "dash", "ksh", "zsh"))
 
 
@@ -36,10 +37,11 @@ def call(container: Container) -> Call | None:
 
     Arguments alone are a command only for an image without an entrypoint, or when they begin with a shell.
     """
-    if not container.command and not (container.args and _runs(container)):
+    command = container.command or _entrypoint(container)
+    if not command and not (container.args and _runs(container)):
         return None
     names = frozenset(container.env) if container.expands else None
-    words, limit = unwrapped((*container.command, *container.args))
+    words, limit = unwrapped((*command, *container.args))
     shell = script(words)
     if shell:
         flags = words[1 : len(words) - len(shell)]
@@ -47,6 +49,18 @@ def call(container: Container) -> Call | None:
     if not words or basename(words[0]) in SHELLS:
         return None
     return Call(Script((Command(tuple(quoted(word, names) for word in words)),)), limit=limit)
+
+
+def _entrypoint(container: Container) -> tuple[str, ...]:
+    """Give what an image of one program runs."""
+    head, _, last = container.image.partition("@")[0].rpartition("/")
+    name = f"/{head}/{last.partition(':')[0]}"
+    programs = [program for image, program in _ENTRYPOINTS.items() if name.endswith(f"/{image}")]
+    return tuple(programs) if container.args and not _is_shell(container.args[0]) else ()
+
+
+def _is_shell(word: str) -> bool:
+    return basename(word) in SHELLS
 
 
 def _runs(container: Container) -> bool:

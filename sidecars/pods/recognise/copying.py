@@ -53,7 +53,9 @@ def _copied(source: str, dest: str, options: Options, several: bool, doubt: str,
         doubt = doubt or ("--include takes files of such names in directories below, too" if extra else "")
         return _finding(folder or "/", target.rstrip("/"), more, doubt, scope)
     if not recursive:
-        return _finding(source, f"{target.rstrip('/')}/" if into else target, (), doubt, scope)
+        file = f"{target.rstrip('/')}/{posixpath.basename(source)}" if into else target
+        found = _finding(source, f"{target.rstrip('/')}/" if into else target, (), doubt, scope)
+        return replace(found, paths=(file,), file=found.kind == "exact")
     if last == "." or options.has("T"):
         return _finding(folder or "/" if last == "." else source, target.rstrip("/"), links, doubt, scope)
     name = posixpath.basename(source.rstrip("/"))

@@ -58,6 +58,7 @@ def _finding(download: _Download) -> Finding:
         wrong="nothing checks what comes, a page that says 404 may be saved, and half a file stays",
         args=("fetch", download.url, download.file),
         paths=(download.file,),
+        file=True,
         doubt=download.doubt,
         notes=(_NO_DIGEST,),
     )
@@ -149,6 +150,7 @@ def unpack(fetched: Finding, change: Change) -> Finding:
         wrong="nothing checks what comes, a pipe hides that it failed, and members may lead out of the directory",
         args=("fetch", fetched.args[1], folder, "--extract", *(word for word in more if word.startswith("--"))),
         paths=(folder,),
+        file=False,
         doubt=fetched.doubt or (doubts[0] if doubts else ""),
     )
 

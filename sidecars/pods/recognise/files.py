@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 
@@ -135,6 +136,19 @@ def _sed(command: Command, scope: Scope) -> tuple[Step, ...] | None:
     return (finding,)
 
 
+def _move(command: Command, scope: Scope) -> tuple[Step, ...] | None:
+    options = parted(scope.texts(command)[1:], "t")
+    into = options.value("t")
+    sources, dest = (options.operands, into) if into else (options.operands[:-1], (options.operands or [""])[-1])
+    if not sources or not options.only("f v t"):
+        return None
+    target = scope.path(dest)
+    mount = scope.mount(target)
+    inside = bool(into) or len(sources) > 1 or dest.endswith("/") or (mount is not None and mount[1] == target)
+    places = [f"{target.rstrip('/')}/{posixpath.basename(source)}" if inside else target for source in sources]
+    return tuple(Change("move", (scope.path(source),), (place,)) for source, place in zip(sources, places, strict=True))
+
+
 _COMMANDS: dict[str, Callable[[Command, Scope], tuple[Step, ...] | None]] = {
     "mkdir": _mkdir,
     "chown": _owner,
@@ -143,4 +157,5 @@ _COMMANDS: dict[str, Callable[[Command, Scope], tuple[Step, ...] | None]] = {
     "rm": _remove,
     "envsubst": _envsubst,
     "sed": _sed,
+    "mv": _move,
 }

@@ -18,6 +18,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     some     one of the targets is enough
     limit    of a wait: how many seconds it has at most
     paths    what it makes
+    file     that is one file
     loops    it runs beside the application and never ends by itself
     doubt    why it is not exact although the arguments are known
     instead  what to do, where that is more than the command line
@@ -34,6 +35,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     some: bool = False
     limit: float | None = None
     paths: tuple[str, ...] = ()
+    file: bool = False
     loops: bool = False
     doubt: str = ""
     notes: tuple[str, ...] = ()
@@ -48,8 +50,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 class Change(msgspec.Struct, frozen=True):
     """Something is done to files that an earlier statement, or a later one, may have made: see joining.py.
 
-    verb    chmod, chown, unpack, remove, touch
-    detail  of chmod the mode, of chown the owner, of unpack the directory and what pod-init is to be told besides
+    verb    chmod, chown, unpack, remove, touch, move
+    detail  of chmod the mode, of chown the owner, of unpack the directory and what pod-init is to be told besides, of
+            move where to
     """
 
     verb: str

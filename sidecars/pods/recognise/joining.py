@@ -44,6 +44,8 @@ def _together(first: Step, second: Step, scope: Scope) -> list[Step] | None:
             return [unpack(first, second), Change("archive", (archive,))]
         case Change("archive", archives), Change("remove", paths) if set(paths) <= set(archives):
             return [first]
+        case Finding(), Change("move", paths, [place]) if first.file and first.paths == paths:
+            return _moved(first, place)
         case Finding(), Change("chmod", paths, [mode]):
             return _with_mode(first, paths, mode)
         case Finding(), Finding() if first.pattern == 20 and second.pattern == 21:
@@ -53,13 +55,20 @@ def _together(first: Step, second: Step, scope: Scope) -> list[Step] | None:
     return None
 
 
+def _moved(finding: Finding, place: str) -> list[Step] | None:
+    """Put what is fetched to one place, and moved to another one, there at once."""
+    if finding.args[0] != "fetch":
+        return None
+    return [replace(finding, args=(*finding.args[:2], place, *finding.args[3:]), paths=(place,))]
+
+
 def _with_mode(finding: Finding, paths: tuple[str, ...], mode: str) -> list[Step] | None:
     """Put a chmod into what has made the files."""
     octal = _MODES.get(mode, mode if mode.isdecimal() else "")
     made = {path.rstrip("/") for path in finding.paths}
     if not octal or {path.rstrip("/") for path in paths} != made:
         return None
-    if finding.args[:1] not in (("fetch",), ("mkdir",), ("write",)) or finding.pattern == 26:
+    if not finding.file and finding.args[:1] != ("mkdir",):
         return None
     args = tuple(arg for arg in finding.args if not arg.startswith("--mode="))
     return [replace(finding, args=(*args, f"--mode={octal if len(octal) > 3 else '0' + octal}"))]

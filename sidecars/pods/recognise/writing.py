@@ -51,6 +51,7 @@ def _finding(value: _Value, output: Redirect, scope: Scope) -> tuple[Step, ...] 
         wrong=_WRONG,
         args=("write", path, *value.args, "--mode=0644"),
         paths=(path,),
+        file=True,
         doubt=value.doubt or ("a text of that length belongs into a ConfigMap" if long else ""),
         notes=("a projected volume does without a container; --mode=0600 for a secret",),
     )

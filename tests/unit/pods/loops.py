@@ -49,6 +49,11 @@ def alone(script: str | tuple[str, ...], image: str = "example/shop:1.0", **more
     return init(script, image, **{"init": False, "only": True, **more})
 
 
+def args(*words: str, command: tuple[str, ...] = (), image: str = "busybox") -> Container:
+    """An init container with args, with a command or the image's own."""
+    return init(command, image, args=words)
+
+
 def _waits() -> list[Case]:
     """Rows 1 to 11."""
     loop = "until {}; do echo not yet; sleep 2; done"
@@ -280,6 +285,9 @@ def _files() -> list[Case]:
         Case("cp of jars", init("cp -a /shared/*.jar /data/lib", "eclipse-temurin:21"), "partial 16"),
         Case("cp of a directory into one", init(("cp", "-r", "/shared/site", "/data")), "16: pod-init copy /shared/site /data/site"),
         Case("cp of a file", init("cp /config/app.yaml /data/app.yaml"), "16: pod-init copy /config/app.yaml /data/app.yaml"),
+        Case("cp of a file and chmod", init("cp /config/app.yaml /data/app.yaml && chmod 644 /data/app.yaml"), "16: pod-init copy /config/app.yaml /data/app.yaml --mode=0644"),
+        Case("cp of a file into a volume and chmod", init("cp /config/key /data/ && chmod 600 /data/key"), "16: pod-init copy /config/key /data/ --mode=0600"),
+        Case("mkdir and cp", init("mkdir -p /data/conf /data/more\ncp /config/* /data/conf/\n"), "17: pod-init mkdir /data/conf /data/more --mode=2775 | pod-init copy /config /data/conf --links=follow --exclude=..*"),
         Case("cp of two files", init("cp /config/a /config/b /data"), "16: pod-init copy /config/a /data/ | pod-init copy /config/b /data/"),
         Case("cp that keeps what is there", init("cp -rn /shared/. /data"), "partial 16"),
         Case("cp whose failure is none", init("cp -r /shared/. /data || true"), "partial 16"),
@@ -318,6 +326,9 @@ def _files() -> list[Case]:
         Case("curl with a header", init(f"curl -H 'A: b' {jar} -o /data/driver.jar", "curlimages/curl"), "partial 25"),
         Case("curl without a check", init(f"curl -k {jar} -o /data/driver.jar", "curlimages/curl"), "partial 25"),
         Case("curl -O", init(f"curl -fsSLO --output-dir /data {jar}", "curlimages/curl"), f"25: pod-init fetch {jar} /data/driver.jar"),
+        Case("curl, chmod and mv", init("curl -L https://dl.example/v$(VERSION)/tool -o tool && chmod +x tool && mv tool /data/", "registry.example/ubi8", env={"VERSION": "1.2"}), "25: pod-init fetch https://dl.example/v$(VERSION)/tool /data/tool --mode=0755"),
+        Case("two of curl, and mv", init("cd /tmp; wget https://dl.example/a; wget https://dl.example/b; mv a b /data"), "25: pod-init fetch https://dl.example/a /data/a | pod-init fetch https://dl.example/b /data/b"),
+        Case("mv of what is there", init("mv /data/a /data/b"), ""),
         Case("wget without a scheme", init("wget -O /data/a dl.example/a"), "25: pod-init fetch http://dl.example/a /data/a"),
         Case("wget by ftp", init("wget -O /data/a ftp://dl.example/a"), "partial 25"),
         Case("wget with a login", init("wget -O /data/a https://u:p@dl.example/a"), "partial 25"),
@@ -359,6 +370,8 @@ def _others() -> list[Case]:
     aws = "amazon/aws-cli"
     return [
         Case("git clone", init(f"git clone --depth 1 -b main {url} /git/site", "alpine/git"), f"20: pod-init-full fetch git+{url}?ref=main /git/site --keep-git"),
+        Case("git clone by an image that is git", args("clone", "--single-branch", "--branch=main", "--depth=1", "--", url, "/git/site", image="alpine/git"), f"20: pod-init-full fetch git+{url}?ref=main /git/site --keep-git"),
+        Case("aws by an image that is aws", args("s3", "cp", "s3://models/m", "/data/", image="docker.io/amazon/aws-cli:2"), "22: pod-init-full fetch s3://models/m /data/"),
         Case("git clone to its own name", init(f"cd /git && git clone {url}", "alpine/git"), f"20: pod-init-full fetch git+{url} /git/site --keep-git"),
         Case("git clone after rm", init(f"rm -rf /git/site; git clone {url} /git/site", "alpine/git"), f"20: pod-init-full fetch git+{url} /git/site --keep-git"),
         Case("git clone or pull", init(f"if [ -d /git/site/.git ]; then cd /git/site && git pull; else git clone {url} /git/site; fi", "alpine/git"), f"20: pod-init-full fetch git+{url} /git/site --keep-git"),
@@ -433,9 +446,6 @@ def _shapes() -> list[Case]:
     folded = "until nc -z db 5432; do echo waiting; sleep 2; done; echo there\n"
     mashed = "until nc -z db 5432 do echo waiting sleep 2 done"
     block = "#!/bin/sh\nset -euo pipefail\n\n# the database first\nuntil nc -z db 5432\ndo\n  echo 'not yet'\n  sleep 1\ndone\n"
-
-    def args(*words: str, command: tuple[str, ...] = (), image: str = "busybox") -> Container:
-        return init(command, image, args=words)
 
     return [
         Case("sh, then args", args("-c", until, command=("/bin/sh",)), done),
