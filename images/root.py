@@ -79,6 +79,7 @@ KITS = {
     """.split(),  # noqa: SIM905
     "server": ["/usr/lib/git-core/git-http-backend"],
     "redis": ["/usr/bin/redis-server", "/usr/bin/redis-cli"],
+    "nginx": ["/usr/sbin/nginx", "/etc/nginx/mime.types"],
 }
 
 # Of git's own folder: what git-syncer's git may call. What links to one of these stays too. The rest is for people, in
