@@ -76,9 +76,11 @@ def _with_mode(finding: Finding, paths: tuple[str, ...], mode: str) -> list[Step
 
 def _alike(first: Step, second: Step) -> list[Step] | None:
     """Put two steps in a row together that one container can do."""
-    if isinstance(first, Finding) and isinstance(second, Finding) and _mergeable(first, second):
-        return [_merged(first, second)]
-    return None
+    if not isinstance(first, Finding) or not isinstance(second, Finding):
+        return None
+    if second.sure and second.targets and not first.some and set(second.targets) <= set(first.targets):
+        return [first]  # a last look at what was waited for
+    return [_merged(first, second)] if _mergeable(first, second) else None
 
 
 def _mergeable(first: Finding, second: Finding) -> bool:

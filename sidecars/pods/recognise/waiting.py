@@ -163,6 +163,8 @@ def _left(statement: Statement, rest: tuple[Statement, ...], scope: Scope) -> _F
             return _Form(condition, True, (*rest, other))
         case Chain("&&", condition, leave) if _leaves(leave) and not counts(condition, scope):
             return _Form(condition, True, rest)
+        case Chain("&&", inner, after) if idle.idle(after) and not idle.asks(after):
+            return _left(inner, (*rest, after), scope)
         case Chain("||", Not(condition), leave) if _leaves(leave):
             return _Form(condition, True, rest)
         case If([([condition], then)], otherwise) if not counts(condition, scope):
