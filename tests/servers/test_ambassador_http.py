@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -564,6 +565,7 @@ def test_a_client_that_goes_takes_its_request_along(shared, log, services):
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "malformed"),
         (b"GET / HTTP/1.1\nHost: a\n\n", 400, "malformed"),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "url_size"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X:\r\n" * 300 + b"\r\n", 431, "head_size"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: %b\r\n" % (b"a" * 1000) * 70 + b"\r\n", 431, "head_size"),
     ],
 )
@@ -800,6 +802,78 @@ def test_no_upstream_is_a_503_and_refused_connections_a_502(tmp_path):
     flag = retrying(tmp_path, f"127.0.0.1:{free_port()}", tries=1, backoff="1ms")
     with running(flag) as ambassador, Client(ambassador.connect()) as client:
         assert client.ask().status == 502
+
+
+# Connections to upstreams
+
+
+def idle(ambassador: Ambassador, count: int) -> None:
+    ambassador.until(lambda: ambassador.sum("http_idle_connections") == count)
+
+
+def test_connections_that_wait_are_let_go_in_time_and_no_more_are_kept_than_may_be(tmp_path, services, origin):
+    http = {"upstream_keep_alive": "0.3s", "upstream_idle": 1}
+    flag = configured(tmp_path / "c.json", {"listen": ":0", "upstreams": [{"address": origin.address}], "http": http})
+    with running(flag) as ambassador, contextlib.ExitStack() as clients:
+        several = [clients.enter_context(Client(ambassador.connect())) for _ in range(3)]
+        for each in several:
+            each.send(request("/held"))
+        ambassador.until(lambda: ambassador.sum("upstream_connections") == 3)
+        services.go.set()
+        for each in several:
+            assert each.read().body == b"held"
+        assert ambassador.sum("http_idle_connections") <= 1
+        idle(ambassador, 0)
+        assert ambassador.sum("upstream_connections") == 0
+
+
+def test_a_connection_that_speaks_unasked_is_closed():
+    said = threading.Event()
+
+    def answer(got: Got, connection: socket.socket) -> None:
+        connection.sendall(response(200, b"answer"))
+        assert said.wait(30)
+        connection.sendall(response(200, b"for somebody else"))
+        connection.recv(1)
+
+    with (
+        Origin(answer) as server,
+        running(f":0=http://{server.address}") as ambassador,
+        Client(ambassador.connect()) as client,
+    ):
+        assert client.ask().body == b"answer"
+        idle(ambassador, 1)
+        said.set()
+        idle(ambassador, 0)
+        assert client.ask().body == b"answer"
+
+
+def test_an_upstream_that_is_disabled_loses_its_connections(origin, services):
+    with (
+        running(f":0=http://{origin.address}", "--admin-post") as ambassador,
+        Client(ambassador.connect()) as client,
+        Client(ambassador.connect()) as other,
+    ):
+        assert client.ask("/echo").status == 200
+        other.send(request("/held", "POST", b""))
+        assert services.seen.wait(30)
+        code, text = ambassador.post(f"/upstreams/disable?listener={quote(':0')}&upstream={quote(origin.address)}")
+        assert code == 200, text
+        assert other.read().status == 502
+        assert client.ask("/echo").status == 503
+        assert ambassador.sum("upstream_connections") == 0
+        services.go.set()
+
+
+def test_other_settings_hold_for_connections_that_stand(tmp_path, origin):
+    path = tmp_path / "c.json"
+    listener = {"listen": ":0", "upstreams": [{"address": origin.address}]}
+    with running(configured(path, {**listener, "http": {}})) as ambassador, Client(ambassador.connect()) as client:
+        assert client.ask("/echo", "DELETE").status == 200
+        configured(path, {**listener, "http": {"methods": ["GET"], "host": "other.test"}})
+        ambassador.until(lambda: client.ask("/echo", "DELETE").status == 405)
+        client.ask("/echo")
+        assert origin.got[-1].get(b"host") == b"other.test"
 
 
 # Other ways to come and go

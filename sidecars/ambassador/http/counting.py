@@ -36,9 +36,9 @@ class Counts:
         self._answered_seconds = 0.0
 
     def ended(self, status: int, seconds: float) -> None:
-        """A request is over; its status is 0 when it has not been answered."""
+        """A request is over; its status is 0 when it has not been answered, 101 when it took on another protocol."""
         self._classes[status // 100] += 1
-        if status:
+        if status > 101:
             self._answered[bisect_left(BUCKETS, seconds)] += 1
             self._answered_seconds += seconds
 

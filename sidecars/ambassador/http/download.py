@@ -15,6 +15,7 @@ _SIZE = 65536
 # One for all: what was read is sent at once, and what is not taken then is kept by itself.
 _BUFFER = memoryview(bytearray(_SIZE + 1))
 _ROUNDS = 16  # reads before others have their turn
+_FEW_ROUNDS = 4  # likewise, where there may be a chunk for each byte
 
 
 class Download:
@@ -95,7 +96,7 @@ class Download:
     def _read_framed(self, link: Link) -> None:
         """Pass on chunks, or what comes until the end of the connection."""
         exchange, session = self.exchange, self.exchange.session
-        for _ in range(_ROUNDS):
+        for _ in range(_FEW_ROUNDS):
             if session.held is not None:
                 return
             data = link.receive(_SIZE)

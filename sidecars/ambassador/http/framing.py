@@ -16,11 +16,13 @@ _DIGITS = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)([/?].*)?", re.DOTALL)
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
 _TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
 _ID = re.compile(rb"[!-~]{1,128}")
 _TELLING = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"te", b"keep-alive"}
 )
+_MOST_HEADERS = 256  # each costs its share of a head's time, however short it is
 _MOST_LINE = 1024  # bytes of a chunk's first line, with what nobody understands after the size
 _NO_TOKENS: frozenset[bytes] = frozenset()
 # What nearly every Connection says.
@@ -76,6 +78,8 @@ def arrival(data: bytes, id_header: bytes | None) -> Arrival:
     Raises Malformed, with the status to answer.
     """
     method, target, version, headers = read_request(data)
+    if len(headers) > _MOST_HEADERS:
+        raise Malformed(431, "there are too many headers")
     told = _told(headers, id_header)
     get = told.get
     old = version == b"1.0"
@@ -185,6 +189,8 @@ def _expects(expectations: list[bytes]) -> bool:
 def reply(data: bytes, method: str) -> Reply:
     """Read the head of a response to a request of this method. Raises Malformed."""
     status, reason, version, headers = read_response(data)
+    if len(headers) > _MOST_HEADERS:
+        raise Malformed(502, "the answer has too many headers")
     told = _told(headers, None)
     get = told.get
     connection = get(b"connection")
@@ -238,6 +244,11 @@ class Chunks:
                 at += len(piece)
                 self._left -= len(piece)
                 self._end = True
+            elif self._end and not self._line and (found := _NEXT.match(data, at)):
+                # The usual, in one step: small chunks are many.
+                at = found.end()
+                self._left = int(found[1], 16)
+                self._end = None if self._left else False
             else:
                 at = self._feed_line(data, at)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces), at

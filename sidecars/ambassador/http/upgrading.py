@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 class Upgraded:
     """A client and an upstream that speak past us: the owner of two flows."""
 
-    __slots__ = ("_attempt", "_back", "_exchange", "_link", "_looked", "_moved", "_out", "_over", "_to_client", "loop")
+    __slots__ = (
+        "_attempt", "_back", "_exchange", "_link", "_looked", "_moved", "_out", "_over", "_to_client", "_to_upstream",
+        "loop",
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, attempt: Attempt, link: Link, head: bytes, rest: bytes) -> None:
         self.loop: Loop = link.loop
         self._exchange = exchange
         self._attempt = attempt
         self._link = link
-        self._to_client = head + rest
+        # What one side has not taken yet comes first.
+        self._to_client = bytes(exchange.session.held or b"") + head + rest
+        self._to_upstream = bytes(link.held or b"")
+        exchange.session.held = link.held = None
         self._over = False
         self._moved = self.loop.now
         self._looked = 0
@@ -41,7 +47,7 @@ class Upgraded:
         self._exchange.serving.counts.upgrades += 1
         self._back.begin(self._to_client)
         if not self._over:
-            self._out.begin(from_client)
+            self._out.begin(self._to_upstream + from_client)
 
     def look(self, now: float) -> float:
         """End it when nothing has passed for long; else say when to look again."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.http.session import Session
 
 _SIZE = 65536
-_ROUNDS = 16  # reads before others have their turn
+_ROUNDS = 4  # reads before others have their turn: there may be a chunk for each byte
 _GRACE = 10.0  # seconds before a slow body's rate is looked at
 
 
