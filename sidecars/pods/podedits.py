@@ -81,9 +81,9 @@ class _PodEditor:
             inner = Edits(self.text, self.edits.dash)
             inner.become(change.found.node, change.values[0])
             text = spliced(self.text, inner.splices, start, end)
-            texts.append(text if text.endswith("\n") else f"{text}\n")
+            texts.append(text.rstrip("\r\n") if text.endswith("\n") else text)
             self.edits.put(start, end, "")
-        self._add(items, "".join(texts))
+        self._add(items, self.edits.newline.join(texts))
 
     def spec(self, plan: Plan) -> None:
         """Give the pod its new volumes and its group."""
@@ -174,24 +174,23 @@ class _PodEditor:
                 self.edits.put(items.items[at - 1].end, child.end, "")
 
     def _add(self, items: Node, text: str) -> None:
-        """Put the lines of items behind the init containers, or a new list of them before the containers."""
+        """Put the lines of items, without the last line end, behind the init containers, or before the containers."""
         node = self.pod.node
         there = self._plain("initContainers") if "initContainers" in node.values else None
         key = node.keys["containers"]
         if there is None:
-            at = self.edits.line_of(key.start)
             if not self.edits.alone(key.start) or node.style == "{":
                 raise Fixed("its pod spec is written in an odd way")
-            self.edits.put_raw(
-                self._above(at, key.column), f"{' ' * key.column}initContainers:{self.edits.newline}{text}"
-            )
+            at = self._above(self.edits.line_of(key.start), key.column)
+            head = f"{' ' * key.column}initContainers:{self.edits.newline}"
+            self.edits.lines(at, head + text, raw=True)
         elif there.kind == "seq" and there.items and there.style != "{":
-            end = self._end(there, len(there.items) - 1)
-            if not self.text[:end].endswith("\n"):
-                text = f"{self.edits.newline}{text}".rstrip("\r\n")
-            self.edits.put_raw(end, _shifted(text, there.column - items.column))
+            text = _shifted(text, there.column - items.column)
+            self.edits.lines(self._end(there, len(there.items) - 1), text, raw=True)
         elif there.style == "{" and not there.items:
-            self.edits.put_raw(there.start, f"{self.edits.newline}{text}".rstrip("\r\n"), there.end)
+            colon = self.edits.colon(node.keys["initContainers"], there)
+            self.edits.put(colon + 1, there.end, "")
+            self.edits.lines(self.edits.line_behind(there), text, raw=True)
         else:
             raise Fixed("its init containers are no list of lines")
 

@@ -13,17 +13,21 @@ class Fixed(Exception):  # noqa: N818  (named for what the text is)
 
 
 class Splice(NamedTuple):
-    """A part of the text, and what is to stand there instead."""
+    """A part of the text, and what is to stand there instead.
+
+    depth  how deep whole lines are: of those at one place the deepest belong to what is before it, and come first
+    """
 
     start: int
     end: int
     text: str
+    depth: int = 0
 
 
 def spliced(text: str, splices: Iterable[Splice], start: int = 0, end: int | None = None) -> str:
-    """Apply splices to a part of the text; those that begin at one place go in their order, what is removed last."""
+    """Apply splices to a part of the text; what is removed at a place goes after what is put there."""
     parts, at = [], start
-    for splice in sorted(splices, key=lambda each: each[:2]):
+    for splice in sorted(splices, key=lambda each: (each.start, each.end, -each.depth)):
         if splice.start < at:
             raise Fixed("two edits of it meet")
         parts += [text[at : splice.start], splice.text]
@@ -43,16 +47,15 @@ class Page:
         """Put a text in the place of another."""
         self.splices.append(Splice(start, end, text.replace("\n", self.newline) if self.newline != "\n" else text))
 
-    def put_raw(self, start: int, text: str, end: int | None = None) -> None:
-        """Put a text of this text's own, with its line ends, at a place, or in the place of what is there."""
-        self.splices.append(Splice(start, start if end is None else end, text))
+    def lines(self, at: int, text: str, *, raw: bool = False) -> None:
+        """Put whole lines, given without their last line end, at the beginning of a line or the end of the text.
 
-    def lines(self, at: int, text: str) -> None:
-        """Put whole lines, given without their last line end, at the beginning of a line or the end of the text."""
-        if at and self.text[at - 1] != "\n":
-            self.put(at, at, f"\n{text}")
-        else:
-            self.put(at, at, f"{text}\n")
+        raw  they are this text's own, with its line ends
+        """
+        depth = _depth(text)
+        text = text if raw else text.replace("\n", self.newline)
+        whole = not at or self.text[at - 1] == "\n"
+        self.splices.append(Splice(at, at, text + self.newline if whole else self.newline + text, depth))
 
     def line_behind(self, node: Node) -> int:
         """The offset where the line after a node begins, behind a comment on its last line."""
@@ -113,6 +116,13 @@ class Page:
         if colon < 0 or self.text[key.end : colon].strip():
             raise Fixed("its key is written in an odd way")
         return colon
+
+
+def _depth(text: str) -> int:
+    """How deep lines are: by the first that is no comment, and a list's more than a key's right above it."""
+    line = next((line for line in text.splitlines() if not line.lstrip().startswith("#")), "")
+    bare = line.lstrip(" ")
+    return 2 * (len(line) - len(bare)) + bare.startswith("-")
 
 
 def is_json(node: Node) -> bool:

@@ -18,6 +18,7 @@ from sidecars.pods.manifests import read
 from sidecars.pods.nodes import WrongManifest
 from sidecars.pods.planning import Options
 from tests.unit.pods.expected import Case, cases
+from tests.unit.pods.layouts import Layout
 
 OPTIONS = Options(target=(1, 37), registry="sidecars", tag="1.2.3")
 CASES = list(cases())
@@ -213,6 +214,16 @@ def test_what_is_not_converted_is_the_same_bytes(parts: list[str | Case], newlin
     text = mark + ("---\n".join(texts) + ending).replace("\n", newline)
     done = convert(text, "f.yaml", OPTIONS)
     assert done.after == mark + ("---\n".join(wanted) + ending).replace("\n", newline)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**9))
+def test_however_a_pod_is_laid_out_it_is_converted_with_its_comments(seed: int) -> None:
+    text = Layout(seed).text()
+    done = convert(text, "f.yaml", OPTIONS)
+    assert {(finding.kind, finding.left) for finding in done.findings} == {("exact", "")}
+    assert comments(done.after.replace("\r", "")) == comments(text.replace("\r", ""))
+    assert convert(done.after, "f.yaml", OPTIONS).after == done.after
 
 
 @settings(max_examples=60, deadline=None)

@@ -78,3 +78,12 @@ def test_no_shell_is_left_but_the_applications_own() -> None:
         again = [each for each in convert(done.after, case.name, OPTIONS).findings if each.kind == "exact"]
         assert again == []
         assert list(yaml.safe_load_all(done.after))
+
+
+def test_nothing_that_is_ours_is_converted() -> None:
+    """The manifests of this repository, its compose file too, are as they should be."""
+    files = [*GALLERY.parent.rglob("*.yaml"), GALLERY.parents[1] / "docker-compose.yml"]
+    assert len(files) > 30
+    for path in files:
+        findings = convert(path.read_text(), str(path), OPTIONS).findings
+        assert {finding.kind for finding in findings} <= {"refuse"}, path
