@@ -132,18 +132,60 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("http") / "access.log"
 
 
-@pytest.fixture(scope="module")
-def shared(origin: Origin, log: Path) -> Iterator[Ambassador]:
-    def listener(name: str, **http: Any) -> dict[str, Any]:
-        listen = str(log.parent / f"{name}.sock")
-        return {"listen": listen, "upstreams": [{"address": origin.address, "name": "origin"}], "http": http}
+class Failing(Origin):
+    """A server that fails the next requests in a way that is set; then it says what it was asked."""
 
+    def __init__(self) -> None:
+        self.times, self.failure = 0, None
+        super().__init__(self._fail)
+
+    def fail(self, times: int, failure: bytes | None = None) -> int:
+        """Fail so many times; how many requests came before."""
+        self.times, self.failure = times, failure
+        return len(self.got)
+
+    def _fail(self, got: Got, _: socket.socket) -> bytes | None:
+        self.times -= 1
+        if self.times >= 0:
+            return self.failure
+        return response(200, b"%b %b" % (got.line[0], got.body))
+
+    times: int
+    failure: bytes | None
+
+
+@pytest.fixture(scope="module")
+def failing() -> Iterator[Failing]:
+    with Failing() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared(origin: Origin, failing: Failing, log: Path) -> Iterator[Ambassador]:
+    refusing = f"127.0.0.1:{free_port()}"
+
+    def listener(name: str, *upstreams: str, listen: dict[str, Any] | None = None, **http: Any) -> dict[str, Any]:
+        addresses = [
+            {"address": each, "name": f"origin{n or ''}"} for n, each in enumerate(upstreams or [origin.address])
+        ]
+        path = str(log.parent / f"{name}.sock")
+        return {"listen": path, "upstreams": addresses, "http": http, "eject": {"failures": 0}, **(listen or {})}
+
+    at_once = {"backoff": "1ms", "floor": 100}
     listeners = [
-        {**listener("plain", retry={"tries": 0}), "listen": ":0"},
+        listener("plain", listen={"listen": ":0"}, retry={"tries": 0}),
         listener("patient", timeout="0.4s", try_timeout="0.2s", retry={"tries": 0}),
         listener("strict", head_timeout="0.2s", body_timeout="0.3s", keep_alive="0.3s", max_body=1000, max_head=2000),
         listener("streams", stream_timeout="0.3s"),
         listener("narrow", max_requests=1),
+        listener("pool", upstream_keep_alive="0.3s", upstream_idle=1),
+        listener("places", listen={"upstream_connections": 1, "queue_timeout": "0.3s"}),
+        listener("retried", failing.address, retry={**at_once, "max_backoff": "1s"}),
+        listener("counted", failing.address, retry={"backoff": "1ms"}),
+        listener("buffered", failing.address, retry={**at_once, "buffer": 1000}),
+        listener("budgeted", failing.address, retry={"budget": 0, "floor": 0.3, "backoff": "1ms"}),
+        listener("half", refusing, origin.address, retry=at_once),
+        listener("dead", refusing, retry=at_once),
     ]
     config = configured(log.parent / "config.json", *listeners)
     with running(config, f"--access-log={log}") as ambassador:
@@ -647,86 +689,77 @@ def test_an_upgrade_that_is_not_wanted_is_an_answer_like_others(client, origin):
 # Retries
 
 
-class Failing(Origin):
-    """A server that fails so many requests of each path, in this way."""
-
-    def __init__(self, times: int, answer: bytes | None = None) -> None:
-        self.times = times
-        self.failure = answer
-        super().__init__(self._fail)
-
-    def _fail(self, got: Got, _: socket.socket) -> bytes | None:
-        self.times -= 1
-        if self.times >= 0:
-            return self.failure
-        return response(200, b"%b %b" % (got.line[0], got.body))
-
-
-def retrying(path: Path, *upstreams: str, **retry: Any) -> str:
-    listener = {"listen": ":0", "upstreams": [{"address": each} for each in upstreams], "http": {"retry": retry}}
-    return configured(path / "config.json", {**listener, "eject": {"failures": 0}})
-
-
 @pytest.mark.parametrize("failure", [None, response(503, b"later"), response(502, b"no", b"Retry-After: 0")])
-def test_what_may_be_made_twice_is_tried_again(tmp_path, failure):
-    with Failing(2, failure) as server, running(retrying(tmp_path, server.address)) as ambassador:
-        with Client(ambassador.connect()) as client:
-            answer = client.ask("/", "PUT", b"body")
-            assert (answer.status, answer.body) == (200, b"PUT body")
-        assert len(server.got) == 3
-        assert ambassador.sum("http_retries_total") == 2
-        assert ambassador.sum("http_retry_budget") == 28
+def test_what_may_be_made_twice_is_tried_again(shared, log, failing, failure):
+    before = failing.fail(2, failure)
+    with to(shared, log, "retried") as client:
+        answer = client.ask("/", "PUT", b"body")
+        assert (answer.status, answer.body) == (200, b"PUT body")
+    assert len(failing.got) == before + 3
+
+
+def test_retries_are_counted_and_so_is_their_budget(shared, log, failing):
+    counted = {"listener": str(log.parent / "counted.sock")}
+    assert shared.sum("http_retry_budget", **counted) == 30
+    failing.fail(2)
+    with to(shared, log, "counted") as client:
+        assert client.ask("/counted").status == 200
+        assert client.ask("/counted").status == 200
+    assert shared.sum("http_retries_total", **counted) == 2
+    assert shared.sum("http_retries_denied_total", **counted) == 0
+    assert record(shared, log, "/counted")["tries"] in (1, 3)
 
 
 @pytest.mark.parametrize("failure", [None, response(503, b"later")])
-def test_a_post_is_never_sent_twice(tmp_path, failure):
-    with Failing(1, failure) as server, running(retrying(tmp_path, server.address)) as ambassador:
-        with Client(ambassador.connect()) as client:
-            assert client.ask("/", "POST", b"body").status == (502 if failure is None else 503)
-        assert len(server.got) == 1
+def test_a_post_is_never_sent_twice(shared, log, failing, failure):
+    before = failing.fail(1, failure)
+    with to(shared, log, "retried") as client:
+        assert client.ask("/", "POST", b"body").status == (502 if failure is None else 503)
+    assert len(failing.got) == before + 1
 
 
-def test_another_upstream_is_tried_when_one_cannot_be_connected_to(tmp_path):
-    refusing = f"127.0.0.1:{free_port()}"
-    with Origin() as server, running(retrying(tmp_path, refusing, server.address)) as ambassador:
-        with Client(ambassador.connect()) as client:
-            for _ in range(4):
-                assert client.ask("/", "POST", b"").status == 200
-        assert ambassador.sum("http_retries_total", reason="connect_failed") >= 1
+def test_another_upstream_is_tried_when_one_cannot_be_connected_to(shared, log):
+    with to(shared, log, "half") as client:
+        for _ in range(4):
+            assert client.ask("/echo", "POST", b"").status == 200
+    half = str(log.parent / "half.sock")
+    assert shared.sum("http_retries_total", listener=half, reason="connect_failed") >= 1
 
 
-def test_a_body_that_is_not_held_any_more_is_not_sent_again(tmp_path):
-    with Failing(1) as server, running(retrying(tmp_path, server.address, buffer=1000)) as ambassador:
-        with Client(ambassador.connect()) as client:
-            assert client.ask("/", "PUT", bytes(1001)).status == 502
-            assert client.ask("/", "PUT", bytes(1000)).status == 200
-        assert ambassador.sum("http_retries_denied_total", reason="body") == 1
+def test_who_cannot_be_connected_to_is_a_502(shared, log):
+    with to(shared, log, "dead") as client:
+        assert client.ask("/dead").status == 502
+    said = record(shared, log, "/dead")
+    assert (said["why"], said["tries"], said["rule"]) == ("connect_failed", 3, None)
 
 
-def test_the_budget_ends_retries(tmp_path):
-    with Failing(10**6, response(503)) as server:
-        flag = retrying(tmp_path, server.address, budget=0, floor=0.3, backoff="1ms")
-        with running(flag) as ambassador, Client(ambassador.connect()) as client:
-            for _ in range(5):
-                assert client.ask().status == 503
-            assert len(server.got) == 5 + 3
-            assert ambassador.sum("http_retries_denied_total", reason="budget") >= 3
+def test_a_body_that_is_not_held_any_more_is_not_sent_again(shared, log, failing):
+    failing.fail(1)
+    with to(shared, log, "buffered") as client:
+        assert client.ask("/", "PUT", bytes(1001)).status == 502
+        failing.fail(1)
+        assert client.ask("/", "PUT", bytes(1000)).status == 200
+    buffered = str(log.parent / "buffered.sock")
+    assert shared.sum("http_retries_denied_total", listener=buffered, reason="body") == 1
 
 
-def test_retry_after_is_kept_to_or_passed_on(tmp_path):
-    with (
-        Failing(1, response(503, b"", b"Retry-After: 1")) as server,
-        running(retrying(tmp_path, server.address, max_backoff="1s")) as ambassador,
-        Client(ambassador.connect()) as client,
-    ):
+def test_the_budget_ends_retries(shared, log, failing):
+    before = failing.fail(10**6, response(503))
+    with to(shared, log, "budgeted") as client:
+        for _ in range(5):
+            assert client.ask().status == 503
+    assert len(failing.got) == before + 5 + 3
+    budgeted = str(log.parent / "budgeted.sock")
+    assert shared.sum("http_retries_denied_total", listener=budgeted, reason="budget") >= 3
+
+
+def test_retry_after_is_kept_to_or_passed_on(shared, log, failing):
+    with to(shared, log, "retried") as client:
+        failing.fail(1, response(503, b"", b"Retry-After: 1"))
         began = time.monotonic()
         assert client.ask().status == 200
         assert time.monotonic() - began >= 1
-    with (
-        Failing(1, response(503, b"wait", b"Retry-After: 2")) as server,
-        running(retrying(tmp_path, server.address)) as ambassador,
-        Client(ambassador.connect()) as client,
-    ):
+        failing.fail(1, response(503, b"wait", b"Retry-After: 2"))
         answer = client.ask()
         assert (answer.status, answer.get(b"retry-after"), answer.body) == (503, b"2", b"wait")
 
@@ -740,7 +773,7 @@ def test_a_connection_that_has_ended_meanwhile_costs_nobody_a_request(tmp_path):
 
     with (
         Origin(serve) as server,
-        running(retrying(tmp_path, server.address)) as ambassador,
+        running(f":0=http://{server.address}") as ambassador,
         Client(ambassador.connect()) as client,
     ):
         for number in range(20):
@@ -749,7 +782,8 @@ def test_a_connection_that_has_ended_meanwhile_costs_nobody_a_request(tmp_path):
 
 def test_an_upstream_that_answers_503_is_left_out(tmp_path):
     listener = {"listen": ":0", "http": {}, "eject": {"failures": 2, "time": "60s"}}
-    with Failing(10**6, response(503)) as bad, Origin() as good:
+    with Failing() as bad, Origin() as good:
+        bad.fail(10**6, response(503))
         upstreams = [{"address": bad.address}, {"address": good.address}]
         with (
             running(configured(tmp_path / "c.json", {**listener, "upstreams": upstreams})) as ambassador,
@@ -779,16 +813,8 @@ def test_the_circuit_breaker_answers_503(shared, log, services):
         assert two.ask("/echo").status == 200
 
 
-def test_requests_wait_for_a_place_at_the_upstream(tmp_path, services, origin):
-    listener = {
-        "listen": ":0", "upstreams": [{"address": origin.address}], "http": {}, "upstream_connections": 1,
-        "queue_timeout": "0.3s",
-    }  # fmt: skip
-    with (
-        running(configured(tmp_path / "c.json", listener)) as ambassador,
-        Client(ambassador.connect()) as one,
-        Client(ambassador.connect()) as two,
-    ):
+def test_requests_wait_for_a_place_at_the_upstream(shared, log, services):
+    with to(shared, log, "places") as one, to(shared, log, "places") as two:
         one.send(request("/held"))
         assert services.seen.wait(30)
         assert two.ask("/echo").status == 503
@@ -798,33 +824,26 @@ def test_requests_wait_for_a_place_at_the_upstream(tmp_path, services, origin):
         assert two.read().get(b"x-line") == b"GET /echo/waits HTTP/1.1"
 
 
-def test_no_upstream_is_a_503_and_refused_connections_a_502(tmp_path):
-    flag = retrying(tmp_path, f"127.0.0.1:{free_port()}", tries=1, backoff="1ms")
-    with running(flag) as ambassador, Client(ambassador.connect()) as client:
-        assert client.ask().status == 502
-
-
 # Connections to upstreams
 
 
-def idle(ambassador: Ambassador, count: int) -> None:
-    ambassador.until(lambda: ambassador.sum("http_idle_connections") == count)
+def idle(ambassador: Ambassador, count: int, **labels: str) -> None:
+    ambassador.until(lambda: ambassador.sum("http_idle_connections", **labels) == count)
 
 
-def test_connections_that_wait_are_let_go_in_time_and_no_more_are_kept_than_may_be(tmp_path, services, origin):
-    http = {"upstream_keep_alive": "0.3s", "upstream_idle": 1}
-    flag = configured(tmp_path / "c.json", {"listen": ":0", "upstreams": [{"address": origin.address}], "http": http})
-    with running(flag) as ambassador, contextlib.ExitStack() as clients:
-        several = [clients.enter_context(Client(ambassador.connect())) for _ in range(3)]
+def test_connections_that_wait_are_let_go_in_time_and_no_more_are_kept_than_may_be(shared, log, services):
+    pool = {"listener": str(log.parent / "pool.sock")}
+    with contextlib.ExitStack() as clients:
+        several = [clients.enter_context(to(shared, log, "pool")) for _ in range(3)]
         for each in several:
             each.send(request("/held"))
-        ambassador.until(lambda: ambassador.sum("upstream_connections") == 3)
+        shared.until(lambda: shared.sum("upstream_connections", **pool) == 3)
         services.go.set()
         for each in several:
             assert each.read().body == b"held"
-        assert ambassador.sum("http_idle_connections") <= 1
-        idle(ambassador, 0)
-        assert ambassador.sum("upstream_connections") == 0
+        assert shared.sum("http_idle_connections", **pool) <= 1
+        idle(shared, 0, **pool)
+        assert shared.sum("upstream_connections", **pool) == 0
 
 
 def test_a_connection_that_speaks_unasked_is_closed():
