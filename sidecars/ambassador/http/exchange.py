@@ -267,6 +267,11 @@ class Exchange:
     def _uploaded_whole(self) -> bool:
         return self.upload is None or self.upload.done
 
+    @property
+    def read_whole(self) -> bool:
+        """Whether nothing of the request is still to be read."""
+        return self.request.length == 0 or self.collected or (self.upload is not None and self.upload.done)
+
     def resume(self) -> None:
         """Read on, now that the client has taken what it was sent."""
         if self.download is not None:

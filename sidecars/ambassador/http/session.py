@@ -45,7 +45,8 @@ class Session(Stream):
     """
 
     __slots__ = (
-        "_after", "_begun", "_half", "_lingering", "_seen", "_serving_now", "_upgraded", "buffer", "client", "closed",
+        "_after", "_begun", "_half", "_lingering", "_read_whole", "_seen", "_serving_now", "_upgraded",
+        "buffer", "client", "closed",
         "connection", "due", "exchange", "serving",
     )  # fmt: skip
 
@@ -64,6 +65,7 @@ class Session(Stream):
         self._half = 0.0  # since when the client says nothing any more
         self._after = True  # once all is taken: go on, or end
         self._lingering = False
+        self._read_whole = False  # what has come of the last request is all of it
         self._serving_now = False
         self._upgraded: Upgraded | None = None
 
@@ -220,6 +222,7 @@ class Session(Stream):
         id = self.serving.forwarding.new_id() if name else None
         self.serving.records.fault(self.connection.peer, status, rule, text, id)
         answer = written(said(status, text), head_only=False, keep=False, old=False, name=name or b"", id=id)
+        self._read_whole = False
         if self.send(answer):
             self._finish()
 
@@ -253,6 +256,7 @@ class Session(Stream):
         """A request has been answered whole: go on with the next, or end."""
         self.exchange = None
         self._after = exchange.keep
+        self._read_whole = exchange.read_whole
         if self.held is not None:
             self.due = self.loop.now + self.serving.http.stream_timeout
         elif not exchange.keep:
@@ -276,6 +280,9 @@ class Session(Stream):
             return
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
+        if self._read_whole and not self.buffer and not (self.readable and self.sharp):
+            self._close("client")
+            return
         self._lingering = True
         self.due = self.loop.now + _LINGER
         if not self._serving_now:
