@@ -169,9 +169,12 @@ class _PodEditor:
         for at in sorted(gone):
             child = items.items[at]
             if at < staying[-1]:
-                self.edits.put(child.start, items.items[at + 1].start, "")
+                start, end = child.start, items.items[at + 1].start
             else:
-                self.edits.put(items.items[at - 1].end, child.end, "")
+                start, end = items.items[at - 1].end, child.end
+            if self.edits.comments(start, child.start) or self.edits.comments(child.end, end):
+                raise Fixed("it has comments between brackets")
+            self.edits.put(start, end, "")
 
     def _add(self, items: Node, text: str) -> None:
         """Put the lines of items, without the last line end, behind the init containers, or before the containers."""
