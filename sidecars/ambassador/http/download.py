@@ -135,7 +135,8 @@ class Download:
         if self.chunking:
             content = chunk(content)
             if done:
-                content += last_chunk(chunks.trailers if chunks else [])
+                trailing = self.exchange.serving.forwarding.reply_trailing
+                content += last_chunk(trailing.kept(chunks.trailers) if chunks else [])
         return content, done
 
     def _lost(self, why: str) -> None:

@@ -13,6 +13,7 @@ from sidecars.ambassador.http.changing import changes
 from sidecars.ambassador.http.framing import Arrival, Reply
 from sidecars.ambassador.http.request import Headers, Request
 from sidecars.ambassador.http.settings import Http, PathRewrite
+from sidecars.ambassador.http.trailing import of_answers, of_requests
 from sidecars.ambassador.settings import Upstream
 
 # For one connection only, or said anew by us. Trailer stays: it names what comes after a chunked body.
@@ -88,6 +89,8 @@ class Forwarding:
         dropped = _HOP | {b"host"} | (frozenset() if self._trusting else _FORWARDED)
         self._dropped = dropped | {self.id_low} if self.id_low else dropped
 
+        self.trailing = of_requests(http)
+        self.reply_trailing = of_answers(http)
         self._last: tuple[bytes, Client, Headers] | None = None
 
     def new_id(self) -> str:
@@ -174,7 +177,7 @@ class Forwarding:
 
     def switched(self, reply: Reply) -> bytes:
         """Write the head of a 101, after which the connection is another protocol's."""
-        headers = [pair for pair in reply.headers if pair[0].lower() not in _REPLY_HOP]
+        headers = [pair for pair in reply.headers if pair[0].lower() not in _HOP]
         headers += [(b"Connection", b"Upgrade"), (b"Upgrade", reply.upgrade)]
         lines = [b"HTTP/1.1 101 %b" % reply.reason, *(b"%b: %b" % pair for pair in headers), b"\r\n"]
         return b"\r\n".join(lines)

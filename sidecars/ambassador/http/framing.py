@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from sidecars.ambassador.http.heads import Malformed, read_request, read_response
-from sidecars.ambassador.http.request import Headers, Request
+from sidecars.ambassador.http.request import Headers, Request, plain
 
 # Lengths of a response's body that are none.
 CHUNKED = -1
@@ -15,9 +15,11 @@ UNTIL_CLOSE = -2
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)([/?].*)?", re.DOTALL)
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*\r\n" % (_TOKEN, _TOKEN, _QUOTED))
 _NEXT = re.compile(rb"\r\n([0-9A-Fa-f]{1,15})\r\n")
-_TRAILER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n")
+_TRAILER = re.compile(rb"(%b):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r\n" % _TOKEN)
 _ID = re.compile(rb"[!-~]{1,128}")
 _TELLING = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"te", b"keep-alive"}
@@ -309,12 +311,10 @@ def last_chunk(trailers: Headers) -> bytes:
     """Write the end of a chunked body, with those trailers that may be one."""
     if not trailers:
         return b"0\r\n\r\n"
-    lines = [b"%b: %b\r\n" % pair for pair in trailers if _may_trail(pair[0].lower())]
+    lines = [b"%b: %b\r\n" % pair for pair in trailers if _may_trail(plain(pair[0]))]
     return b"0\r\n%b\r\n" % b"".join(lines)
 
 
-def _may_trail(low: bytes) -> bool:
-    # What is known of the client is said at the head; with _ for -, some programs take it for the same.
-    return low not in _NOT_TRAILING and not low.replace(b"_", b"-").startswith(
-        (b"x-forwarded-", b"x-real-", b"x-request-id")
-    )
+def _may_trail(name: bytes) -> bool:
+    # What is known of the client is said at the head.
+    return name not in _NOT_TRAILING and not name.startswith((b"x-forwarded-", b"x-real-", b"x-request-id"))

@@ -6,12 +6,15 @@ ends is for framing.py to say, which counts, and knows what comes after it.
 
 from __future__ import annotations
 
+import re
+
 import httptools
 
 from sidecars.ambassador.http.request import Headers
 from sidecars.core.errors import SidecarError
 
 END = b"\r\n\r\n"
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Malformed(SidecarError):  # noqa: N818  (named for what is so)
@@ -107,4 +110,8 @@ def read_response(data: bytes) -> tuple[int, bytes, bytes, Headers]:
         raise Malformed(502, f"the answer is malformed: {error}") from None
     if not reader.complete:
         raise Malformed(502, "the answer is malformed")
-    return parser.get_status_code(), reader.text, data[5:8], headers
+    status = parser.get_status_code()
+    # The parser lets both pass, and who gets them may read them as something else.
+    if status < 100 or _CONTROL.search(reader.text):
+        raise Malformed(502, "the answer's first line is malformed")
+    return status, reader.text, data[5:8], headers

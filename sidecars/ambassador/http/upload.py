@@ -118,7 +118,7 @@ class Upload:
         if chunks is not None:
             content = chunk(content)
             if chunks.done:
-                content += last_chunk(chunks.trailers)
+                content += last_chunk(self.session.serving.forwarding.trailing.kept(chunks.trailers))
         if self.kept is not None:
             if len(self.kept) + len(content) > self._most_kept:
                 self.kept = None
