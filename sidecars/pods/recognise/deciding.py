@@ -77,7 +77,7 @@ def _of_its_kind(findings: list[Finding], whole: bool, container: Container) -> 
     if container.init:
         return findings
     loops = [each for each in findings if each.loops]
-    worth_saying = [each for each in findings if each.pattern in _WORTH_SAYING]
+    worth_saying = [each for each in findings if each.pattern in _WORTH_SAYING and not _of_itself(each)]
     if not loops:
         return worth_saying
     if container.only:
@@ -85,6 +85,12 @@ def _of_its_kind(findings: list[Finding], whole: bool, container: Container) -> 
     if all(each.args[:1] == ("pause",) for each in loops):
         return findings if whole and not _is_application(container) and not container.mounts else []
     return findings
+
+
+def _of_itself(finding: Finding) -> bool:
+    """It waits for something that the container has started itself."""
+    hosts = [target.partition("://")[2] for target in finding.targets]
+    return bool(hosts) and all(host.startswith(("localhost", "127.0.0.1", "[::1]")) for host in hosts)
 
 
 def _is_application(container: Container) -> bool:

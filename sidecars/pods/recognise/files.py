@@ -35,7 +35,9 @@ def _mkdir(command: Command, scope: Scope) -> tuple[Step, ...] | None:
     if not options.operands or not idle.quiet(command.redirects):
         return None
     mode = options.value("m", "mode") or _MODE
-    paths = tuple(scope.path(path).rstrip("/") for path in options.operands)
+    paths = tuple(path for each in options.operands if not _is_mounted(path := scope.path(each).rstrip("/"), scope))
+    if not paths:
+        return ()
     finding = Finding(
         pattern=17,
         found="directories made by a shell",
@@ -46,6 +48,11 @@ def _mkdir(command: Command, scope: Scope) -> tuple[Step, ...] | None:
         notes=("the pod's fsGroup owns what is made on a volume, and 2775 hands the group down",),
     )
     return (finding,)
+
+
+def _is_mounted(path: str, scope: Scope) -> bool:
+    """The directory is there already, and is not ours to change."""
+    return any(mount[1].rstrip("/") == path for mount in scope.container.mounts)
 
 
 def _owner(command: Command, scope: Scope) -> tuple[Step, ...] | None:

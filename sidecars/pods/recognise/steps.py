@@ -108,7 +108,7 @@ def _decides(statement: Statement, scope: Scope) -> bool:
 def _recognised(statement: Statement, scope: Scope) -> Iterator[Step]:
     for recognise in RECOGNISERS:
         found = recognise(statement, scope)
-        if found:
+        if found is not None:
             yield from found
             return
     yield from _compound(statement, scope)

@@ -223,6 +223,7 @@ def _waits() -> list[Case]:
         Case("a sleep after the start", alone("./shop & sleep 20; curl http://localhost/warm-up; wait"), ""),
         Case("a wait in the application", alone(loop.format("nc -z db 5432") + " && exec ./shop"), "partial 2"),
         Case("a wait in the application with exec", side(loop.format("nc -z db 5432") + "\nexec ./shop", "example/shop"), "partial 2"),
+        Case("a wait for what it has started itself", alone("./shop & until curl -fs localhost:8080/up; do sleep 1; done; ./register; wait"), ""),
         Case("a wait beside the application", side(loop.format("nc -z db 5432")), "partial 2"),
     ]  # fmt: skip
 
@@ -314,6 +315,8 @@ def _files() -> list[Case]:
         Case("mkdir and chmod of one", init("mkdir -p /data/a /data/b && chmod 700 /data/a"), "partial 17"),
         Case("mkdir and chown", init("mkdir -p /data/c && chown -R 1000:1000 /data/c"), "partial 17"),
         Case("mkdir of braces", init(("bash", "-c", "mkdir -p /data/{a,b}"), "bash:5"), "partial 17"),
+        Case("mkdir of what is mounted, and cp", init("mkdir -p /data && cp /config/a /data"), "16: pod-init copy /config/a /data/"),
+        Case("mkdir of what is mounted", init("mkdir -p /data /data/a"), "17: pod-init mkdir /data/a --mode=2775"),
         Case("mkdir in the application", alone("mkdir -p /data/c && exec ./shop"), ""),
         Case("chown", init("chown -R 999:999 /data"), "native 17"),
         Case("chown in a form without a shell", init(("chown", "-R", "1000", "/data")), "native 17"),
