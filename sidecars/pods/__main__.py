@@ -40,7 +40,16 @@ def main() -> None:
 
             _refuse(f"there is no command {word!r}; {nearest(word, COMMANDS)}")
         case [word, *arguments]:
-            COMMANDS[word](arguments)
+            _run(word, arguments)
+
+
+def _run(word: str, arguments: Sequence[str]) -> None:
+    try:
+        COMMANDS[word](arguments)
+    except ModuleNotFoundError as error:
+        if (error.name or "sidecars").startswith("sidecars"):
+            raise
+        _refuse(f"{word} needs {error.name}: pip install 'sidecars[{'demo' if word == 'demo' else 'pods'}]'")
 
 
 def _convert(arguments: Sequence[str]) -> None:

@@ -49,17 +49,22 @@ def test_stdin_goes_to_stdout_and_why_to_stderr() -> None:
     assert done.stderr.startswith("-:4 wait exact #2: ")
 
 
-def test_neither_command_imports_what_only_the_other_needs() -> None:
-    code = (
-        "import sys; sys.argv[1:] = ['convert', '-']\n"
-        "from sidecars.pods.__main__ import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "names = {name.partition('.')[0] for name in sys.modules}\n"
-        "assert 'tree_sitter' in names and not names & {'aiohttp', 'boto3', 'git', 'ruamel'}\n"
-        "assert not any(name.startswith('sidecars.demo') for name in sys.modules)\n"
+@pytest.mark.parametrize(
+    ("words", "absent", "code", "said"),
+    [
+        (["convert", "-"], ["aiohttp", "boto3", "git", "ruamel", "moto", "sidecars.demo"], 0, "-:4 wait exact #2"),
+        (["demo", "--help"], ["tree_sitter", "tree_sitter_bash", "sidecars.pods.command"], 0, ""),
+        (["convert", "-"], ["tree_sitter"], 2, "convert needs tree_sitter: pip install 'sidecars[pods]'"),
+    ],
+)
+def test_each_command_imports_what_it_needs(words: list[str], absent: list[str], code: int, said: str) -> None:
+    script = (
+        f"import sys; sys.argv[1:] = {words}; sys.modules.update(dict.fromkeys({absent}))\n"
+        "from sidecars.pods.__main__ import main\nmain()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], input=LOOP, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", script], input=LOOP, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
 
 
 def test_check_writes_nothing_and_says_by_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
