@@ -247,3 +247,36 @@ def test_chunks_that_could_be_read_in_two_ways_are_refused(data):
         fed(data, [])
     with pytest.raises(Malformed):
         fed(data, list(range(len(data))))
+
+
+_LINES = [
+    b"GET / HTTP/1.1", b"POST /a?b HTTP/1.1", b"GET http://a/ HTTP/1.0", b"HTTP/1.1 200 OK", b"HTTP/1.0 304",
+    b"Host: a", b"Host: [::1]", b"Content-Length: 5", b"Content-Length: 0", b"Transfer-Encoding: chunked",
+    b"Connection: upgrade, close", b"Upgrade: x", b"Expect: 100-continue", b"TE: trailers", b"X: y", b"X:", b" z",
+    b"X\t: y", b"", b"\x00", b"\xff: \xff",
+]  # fmt: skip
+
+
+@given(
+    st.lists(st.sampled_from(_LINES) | st.binary(max_size=8), max_size=8),
+    st.sampled_from([b"\r\n", b"\n", b"\r"]),
+    st.sampled_from(["GET", "HEAD"]),
+)
+def test_whatever_comes_is_understood_or_refused(lines, end, method):
+    data = b"\r\n".join(lines[:4]) + end + b"\r\n".join(lines[4:])
+    head = data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    try:
+        come = arrival(head, b"x-request-id")
+    except Malformed as refused:
+        assert 400 <= refused.status <= 505
+    else:
+        names = [name.lower() for name, _ in come.request.headers]
+        assert names.count(b"host") <= 1
+        assert (b"transfer-encoding" in names) == (come.request.length is None)
+        assert names.count(b"content-length") <= (come.request.length is not None)
+        assert not any(set(b"\r\n\0") & set(value) for _, value in come.request.headers)
+    try:
+        answer = reply(head, method)
+    except Malformed:
+        return
+    assert answer.length >= UNTIL_CLOSE
