@@ -1,4 +1,4 @@
-"""docker-compose.yml, brought up as a newcomer does."""
+"""docker-compose.yml, brought up as a newcomer does, and one request followed through all of it."""
 
 import contextlib
 import gzip
@@ -10,137 +10,245 @@ import socket
 import subprocess
 import time
 import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
 
 import boto3
+import docker
 import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from tests.servers.test_adapter_page import ARGUMENTS, CHROMIUM, SCREENSHOTS
 
-
-@pytest.fixture(scope="module")
-def ports():
-    """Ports of this machine for the pages and S3, instead of those that a demo may hold."""
-    names = (
-        "ADMIN_PORT",
-        "ADAPTER_PORT",
-        "SHIPPER_PORT",
-        "S3_PORT",
-        "SYNCER_PORT",
-        "WEB_PORT",
-        "AMBASSADOR_PORT",
-        "REDIS_PORT",
-    )
-    with contextlib.ExitStack() as held:
-        return {name: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for name in names}
+ROOT = Path(__file__).parents[2]
+PROJECT = "sidecars-test"
+# Instead of images that come from a registry.
+STAND_INS = {"NGINX_IMAGE": "sidecars/nginx", "REDIS_IMAGE": "sidecars/redis", "S3_IMAGE": "sidecars/s3-server"}
+# The variable with the port of each admin door on this machine.
+DOORS = {
+    "log-tailer": "ADMIN_PORT",
+    "log-adapter": "ADAPTER_ADMIN_PORT",
+    "s3-shipper": "SHIPPER_PORT",
+    "git-syncer": "SYNCER_PORT",
+    "ambassador": "AMBASSADOR_PORT",
+}
 
 
-@pytest.fixture(scope="module")
-def compose(engine_host, ports):
-    """Run a command of the oldest compose that the file is written for, or of the machine's own."""
-    words = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-    ours = {"DOCKER_HOST": engine_host, "COMPOSE_PROJECT_NAME": "sidecars-test", "S3_IMAGE": "sidecars/s3-server"}
-    ours["REDIS_IMAGE"] = "sidecars/redis"
-    ours |= {name: str(port) for name, port in ports.items()}
+class Suite:
+    """What runs of the file, met from this machine."""
 
-    def compose(*arguments):
+    def __init__(self, engine: docker.DockerClient, host: str) -> None:
+        self._engine = engine
+        self._words = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+        names = (*DOORS.values(), "ADAPTER_PORT", "S3_PORT", "WEB_PORT", "REDIS_PORT")
+        # Ports of this machine that nobody holds, as a demo may do.
+        with contextlib.ExitStack() as held:
+            sockets = {name: held.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
+            self.ports = {name: each.getsockname()[1] for name, each in sockets.items()}
+        self._environment = {"DOCKER_HOST": host, "COMPOSE_PROJECT_NAME": PROJECT, **STAND_INS}
+        self._environment |= {name: str(port) for name, port in self.ports.items()}
+
+    def compose(self, *arguments: str) -> None:
+        """Run a command of the oldest compose that the file is written for, or of the machine's own."""
         done = subprocess.run(
-            [*words, *arguments],
+            [*self._words, *arguments],
             cwd=ROOT,
-            env=os.environ | ours,
+            env=os.environ | self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=180,
         )
         assert done.returncode == 0, done.stdout
-        return done.stdout
 
-    return compose
+    def container(self, service: str) -> docker.models.containers.Container:
+        labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}"]
+        [container] = self._engine.containers.list(all=True, filters={"label": labels})
+        return container
+
+    def logs(self, service: str) -> str:
+        """What a service has said, on stdout and stderr."""
+        return self.container(service).logs().decode()
+
+    def run(self, service: str, *command: str) -> str:
+        """What a command prints in the container of a service."""
+        code, output = self.container(service).exec_run(list(command))
+        assert code == 0, output
+        return output.decode()
+
+    def get(self, port: str, path: str, **headers: str) -> str:
+        url = f"http://127.0.0.1:{self.ports[port]}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return answer.read().decode()
+
+    def metric(self, sidecar: str, name: str, /, **labels: str) -> float:
+        """The sum of a metric's samples with these labels."""
+        families = text_string_to_metric_families(self.get(DOORS[sidecar], "/metrics"))
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+    def objects(self) -> dict[str, str]:
+        """What is in the bucket, by key; with the keys that the head of the file gives to curl."""
+        keys = {"aws_access_key_id": "demo", "aws_secret_access_key": "demo-secret"}
+        s3 = boto3.client("s3", "us-east-1", endpoint_url=f"http://127.0.0.1:{self.ports['S3_PORT']}", **keys)
+        found = [each["Key"] for each in s3.list_objects_v2(Bucket="logs", Prefix="demo/").get("Contents", [])]
+        return {key: gzip.decompress(s3.get_object(Bucket="logs", Key=key)["Body"].read()).decode() for key in found}
+
+    def wait_for(self, happened: Callable[[], object], *services: str, patience: float = 40) -> object:
+        """Wait until something is so, and give it; or fail with what these services have said."""
+        deadline = time.monotonic() + patience
+        while not (found := happened()):
+            assert time.monotonic() < deadline, "\n".join(map(self.logs, services))
+            time.sleep(0.1)
+        return found
 
 
 @pytest.fixture(scope="module")
-def up(compose):
+def suite(engine, engine_host):
     """Everything that the file names, running."""
+    suite = Suite(engine, engine_host)
     try:
-        compose("up", "--detach", "--no-build")
-        yield compose
+        suite.compose("up", "--detach", "--no-build")
+        yield suite
     finally:
-        compose("down", "--volumes", "--timeout", "10")
+        suite.compose("down", "--volumes", "--timeout", "10")
 
 
-def test_compose_shows_the_lines_of_the_application_with_the_names_of_their_files(up):
-    deadline = time.monotonic() + 30
-    names: set[str] = set()
-    while len(names) < 2:
-        assert time.monotonic() < deadline, up("logs", "--no-color")
-        time.sleep(0.2)
-        names = files_of(up("logs", "--no-color", "log-tailer"))
+def test_a_request_goes_from_the_access_log_to_stdout_to_the_page_to_the_bucket_and_is_counted(suite):
+    path = f"/orders/{uuid.uuid4().hex}"
+    assert suite.get("WEB_PORT", path, **{"User-Agent": "traveller/1.0"}) == "Thank you.\n"
+
+    log = suite.run("web", "cat", "/logs/web-access.log").splitlines()
+    [line] = [line for line in log if path in line]
+
+    def shown() -> bool:
+        return f"web-access.log: {line}\n" in suite.container("log-tailer").logs(stderr=False).decode()
+
+    suite.wait_for(shown, "log-tailer")
+    assert suite.metric("log-tailer", "tailer_delivered_bytes_total") >= len(line)
+
+    def records() -> list[dict[str, object]]:
+        return [one for one in json.loads(suite.get("ADAPTER_PORT", "/logs?tail=10000")) if one.get("path") == path]
+
+    [record] = suite.wait_for(records, "log-adapter")
+    assert record["client"] == line.split()[0]
+    assert (record["method"], record["status"], record["bytes"]) == ("GET", 200, len("Thank you.\n"))
+    assert record["user_agent"] == "traveller/1.0"
+    assert abs(time.time() - time.mktime(time.strptime(record["time"], "%Y-%m-%dT%H:%M:%SZ")) + time.timezone) < 60
+    assert suite.metric("log-adapter", "adapter_requests_total", method="GET", status_class="2xx") >= 1
+
+    [body] = suite.wait_for(lambda: [one for one in suite.objects().values() if path in one], "s3-shipper", "s3")
+    assert body.splitlines().count(line) == 1
+    assert suite.metric("s3-shipper", "shipper_objects_total") >= 1
+    assert suite.metric("s3-shipper", "follow_lost_bytes_total") == 0
 
 
-def files_of(output):
-    """The names that lines are labelled with; log-tailer's own events are JSON and have none."""
-    lines = [line.partition("| ")[2] for line in output.splitlines()]
-    labels = {line.split(" ", 1)[0] for line in lines if not line.startswith("{")}
-    return {label for label in labels if ".log" in label}
+def test_the_lines_of_every_application_have_the_names_of_their_files(suite):
+    def names() -> set[str]:
+        lines = suite.container("log-tailer").logs(stderr=False).decode().splitlines()
+        return {line.partition(": ")[0] for line in lines}
+
+    suite.wait_for(lambda: {"web-access.log", "access.log", "orders.log"} <= names(), "log-tailer")
 
 
-def test_the_status_pages_are_open_on_this_machine(up, ports):
-    pages = {"log-tailer": "ADMIN", "s3-shipper": "SHIPPER", "git-syncer": "SYNCER", "ambassador": "AMBASSADOR"}
-    for name, word in pages.items():
-        port = f"{word}_PORT"
-        assert json.loads(fetched(f"http://127.0.0.1:{ports[port]}/status"))["name"] == name
+def test_the_status_pages_are_open_on_this_machine_and_the_metrics_too(suite):
+    for name, port in DOORS.items():
+        assert suite.metric(name, "sidecar_build_info", name=name) == 1
+        if name != "log-adapter":  # its page is the one of the logs
+            assert json.loads(suite.get(port, "/status"))["name"] == name
 
 
-def test_the_page_of_the_logs_is_open_on_this_machine_and_has_records(up, ports):
-    page = f"http://127.0.0.1:{ports['ADAPTER_PORT']}"
-    assert b"<html" in fetched(f"{page}/", Accept="text/html")
-    deadline = time.monotonic() + 30
-    while not (records := json.loads(fetched(f"{page}/logs?tail=1"))):
-        assert time.monotonic() < deadline, up("logs", "--no-color", "log-adapter")
-        time.sleep(0.2)
-    assert "time" in records[0]
+def test_the_page_of_the_logs_is_open_on_this_machine(suite):
+    assert "<html" in suite.get("ADAPTER_PORT", "/", Accept="text/html")
 
 
-def test_the_site_follows_the_commits_of_its_repository(up, ports):
-    deadline = time.monotonic() + 40
-    seen: set[bytes] = set()
-    while len(seen) < 2:
-        assert time.monotonic() < deadline, up("logs", "--no-color", "git-syncer", "git", "web")
-        time.sleep(0.2)
-        seen |= set(re.findall(rb"This is revision \d+", fetched(f"http://127.0.0.1:{ports['WEB_PORT']}/")))
+def test_the_site_follows_the_commits_of_its_repository(suite):
+    seen: set[str] = set()
+
+    def more() -> bool:
+        seen.update(re.findall(r"This is revision \d+", suite.get("WEB_PORT", "/")))
+        return len(seen) > 1
+
+    suite.wait_for(more, "git-syncer", "git", "web")
+    assert suite.metric("git-syncer", "git_sync_count_total", status="success") >= 2
 
 
-def test_the_bucket_fills_with_objects_that_can_be_listed_and_read(up, ports):
-    """With curl, the head of the file says; it signs as boto3 does."""
-    server = f"http://127.0.0.1:{ports['S3_PORT']}"
-    deadline = time.monotonic() + 40
-    while not (keys := re.findall(r"<Key>(demo/[^<]+\.gz)</Key>", fetched(f"{server}/logs?list-type=2").decode())):
-        assert time.monotonic() < deadline, up("logs", "--no-color", "s3-shipper")
-        time.sleep(0.2)
-    names = {"aws_access_key_id": "demo", "aws_secret_access_key": "demo-secret"}
-    body = boto3.client("s3", "us-east-1", endpoint_url=server, **names).get_object(Bucket="logs", Key=keys[0])["Body"]
-    assert gzip.decompress(body.read()).endswith(b"\n")
-
-
-def test_the_keys_are_on_both_redis_servers_and_the_application_counts(up, ports):
-    with socket.create_connection(("127.0.0.1", ports["REDIS_PORT"]), 10) as client, client.makefile("rb") as answers:
+def test_the_keys_are_on_both_redis_servers_and_the_application_counts(suite):
+    with (
+        socket.create_connection(("127.0.0.1", suite.ports["REDIS_PORT"]), 10) as client,
+        client.makefile("rb") as answers,
+    ):
         client.sendall(b"".join(b"SET %d:visits %d\r\n" % (each, each) for each in range(40)))
         assert [answers.readline() for _ in range(40)] == [b"+OK\r\n"] * 40
-    sizes = [int(up("exec", "-T", f"redis-{number}", "redis-cli", "dbsize")) for number in range(2)]
+    sizes = [int(suite.run(f"redis-{number}", "redis-cli", "dbsize")) for number in range(2)]
     assert all(sizes) and sum(sizes) >= 40
-    deadline = time.monotonic() + 30
-    while not re.search(r"visits_1 .*\d|visits-1 .*\d", up("logs", "--no-color", "visits")):
-        assert time.monotonic() < deadline, up("logs", "--no-color", "visits", "ambassador")
-        time.sleep(0.2)
+    suite.wait_for(lambda: re.search(r"^\d", suite.logs("visits")), "visits", "ambassador")
+    assert suite.metric("ambassador", "ambassador_redis_command_seconds_count", command="set") == 40
 
 
-def test_an_application_starts_once_what_it_needs_has_answered(up):
-    said = up("logs", "--no-color", "wait")
-    assert re.search(r'"event": "met", .*"target": "redis://127.0.0.1:6380"', said), said
-    [state] = [line for line in up("ps", "--all", "wait").splitlines() if "wait" in line]
-    assert re.search(r"Exit 0|Exited \(0\)", state)
+@pytest.mark.parametrize(
+    ("gate", "opens", "said"),
+    [
+        ("config", "web", '"event": "written"'),
+        ("wait-for-web", "visitors", '"target": "http://web:8080/"'),
+        ("wait-for-redis", "visits", '"target": "redis://127.0.0.1:6380"'),
+    ],
+)
+def test_an_application_starts_once_what_prepares_it_has_ended_well(suite, gate, opens, said):
+    assert said in suite.logs(gate)
+    ended = suite.container(gate).attrs["State"]
+    assert (ended["Status"], ended["ExitCode"]) == ("exited", 0)
+    assert ended["FinishedAt"] <= suite.container(opens).attrs["State"]["StartedAt"]
 
 
-def fetched(url, **headers):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
-        return answer.read()
+def test_the_pages_are_good_to_look_at(suite):
+    """The screenshots are for people; that each page has drawn what it is for is asserted."""
+    if not os.path.exists(CHROMIUM):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium is not here: run make tools")
+    from playwright.sync_api import sync_playwright
+
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        for name, port, text in (
+            ("compose-log-adapter", "ADAPTER_PORT", "/orders"),
+            ("compose-ambassador", "AMBASSADOR_PORT", "redis-1:6379"),
+        ):
+            page.goto(f"http://127.0.0.1:{suite.ports[port]}/", wait_until="commit")
+            page.get_by_text(text).first.wait_for()
+            page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        browser.close()
+
+
+def needed_by(service: dict[str, object]) -> set[str]:
+    """The services that a service cannot start without."""
+    shared = str(service.get("network_mode", "")).removeprefix("service:")
+    return {*service.get("depends_on", {}), *filter(None, [shared])}
+
+
+def test_each_profile_has_one_sidecar_with_all_that_it_needs_and_without_one_everything_starts():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    profiles = {profile for service in services.values() for profile in service["profiles"]}
+    assert profiles == {"all", "tailer", "adapter", "shipper", "syncer", "ambassador", "init"}
+    for profile in profiles:
+        started = {name for name, service in services.items() if profile in service["profiles"]}
+        assert {need for name in started for need in needed_by(services[name])} <= started
+        assert profile == "all" or {name for name in started if name in DOORS} == set(only(profile))
+    assert {name for name, service in services.items() if "all" in service["profiles"]} == set(services)
+    assert "COMPOSE_PROFILES=all\n" in (ROOT / ".env").read_text()
+
+
+def only(profile: str) -> list[str]:
+    """The one sidecar with a door that a profile is named after; pod-init has none."""
+    return [name for name in DOORS if name.endswith(profile)]
+
+
+def test_what_is_run_of_the_suite_is_as_restricted_as_pod_security_asks(engine, suite):
+    for container in engine.containers.list(all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}):
+        settings = container.attrs["HostConfig"]
+        assert settings["ReadonlyRootfs"] and settings["CapDrop"] == ["ALL"], container.name
+        assert settings["SecurityOpt"] == ["no-new-privileges:true"]
+        assert container.attrs["Config"]["User"] not in ("", "0", "root")
