@@ -197,8 +197,12 @@ class Plane:
 
 
 def _mode(route: Route) -> Callable[[Plane, Route], Mode]:
-    """What serves a route: passing bytes on, sharding, or HTTP."""
-    if route.listener.http is not None and route.listener.redis is None:
+    """What serves a route: passing bytes on, sharding, HTTP, or keys by HTTP."""
+    if route.listener.http is not None and route.listener.redis is not None:
+        from sidecars.ambassador.http.rest import View
+
+        return View
+    if route.listener.http is not None:
         from sidecars.ambassador.http.serving import Serving  # httptools, where there is HTTP only
 
         return Serving

@@ -12,7 +12,7 @@ from sidecars.core.units import Address
 
 if TYPE_CHECKING:
     from sidecars.ambassador.http import settings
-    from sidecars.ambassador.settings import Listener
+    from sidecars.ambassador.settings import Listener, Redis
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _UNFIT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -316,6 +316,7 @@ _NOT_OURS = {
     "idle_timeout": "give http.keep_alive and http.stream_timeout",
     "max_age": "leave it out",
 }
+_OF_SERVERS = ("credential", "request", "response", "rewrite", "host")
 
 
 def listener(one: Listener) -> None:
@@ -330,11 +331,22 @@ def listener(one: Listener) -> None:
 
 def _whole(one: Listener) -> None:
     """Refuse what has no meaning in HTTP mode."""
-    if one.redis and any(each.path for each in one.upstreams):
-        raise ValueError("has an upstream with a path, but a shard has none; leave it out")
+    if one.redis and one.http:
+        _keys(one, one.http, one.redis)
     for tls in (one.tls, *(each.tls for each in one.upstreams)):
         if tls is not None and tls.alpn not in ((), ("http/1.1",)):
             raise ValueError(f"has alpn {', '.join(tls.alpn)}, but HTTP mode speaks http/1.1; leave alpn out")
     for field in fields(one):
         if field.name in _NOT_OURS and getattr(one, field.name) != field.default:
             raise ValueError(f"has {field.name}, which is for connections; in HTTP mode {_NOT_OURS[field.name]}")
+
+
+def _keys(one: Listener, mode: settings.Http, redis: Redis) -> None:
+    """Refuse what has no meaning where keys are served by HTTP."""
+    if any(each.path for each in one.upstreams):
+        raise ValueError("has an upstream with a path, but a shard has none; leave it out")
+    if redis.client_password or redis.client_user:
+        raise ValueError("has a password for clients of Redis, but they come by HTTP; give http.auth")
+    for field in fields(mode):
+        if field.name in _OF_SERVERS and getattr(mode, field.name) != field.default:
+            raise ValueError(f"has http.{field.name}, which is for servers of HTTP; shards have no use for it")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.plane import Plane
 
 _MOST_ROWS = 200
-_ANSWERED_BODY = 1024 * 1024  # bytes of a body that is answered here, where no limit is set
+ANSWERED_BODY = 1024 * 1024  # bytes of a body that is answered here, where no limit is set
 _KEYS = 5.0  # seconds that a request waits for keys
 
 
@@ -72,7 +72,7 @@ class Serving:
         self.guard: Guard | None = Guard(route.id, http, self.plane.admission, self.plane.tell)
         self.signer: Signer | None = signer(http.credential) if self.answerer is None else None
         self.whole_bodies = self.answerer is not None or (self.signer is not None and self.signer.needs_body)
-        self.most_collected = http.signed_body if self.answerer is None else int(http.max_body or _ANSWERED_BODY)
+        self.most_collected = http.signed_body if self.answerer is None else int(http.max_body or ANSWERED_BODY)
         self.failing = frozenset(http.retry.statuses) | {502, 503, 504}
         limits = (http.head_timeout, http.body_timeout, http.keep_alive, http.timeout, http.try_timeout)
         # A tenth late at the most; one look at all of them costs less than a timer for each.

@@ -300,8 +300,12 @@ class Sharding:
             # Whoever always has more does not keep others waiting: their events come first.
             self.loop.soon(self.settle)
         self._settling = False
-        if self._sweep is None and self.sessions:
+        if self._sweep is None and (self.sessions or self._waited_for()):
             self._sweep = self.loop.later(min(0.25, self.timeout / 8), self._swept)
+
+    def _waited_for(self) -> bool:
+        """Whether a command has no reply yet: there may be no client, where keys are asked for by HTTP."""
+        return any(isinstance(link, Lane) and link.queue for link in self._links())
 
     def _swept(self) -> None:
         """Look for what has waited too long."""
