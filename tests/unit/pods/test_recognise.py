@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.pods.recognise import recognise
@@ -108,6 +108,7 @@ SCRIPTS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(script=SCRIPTS, starts=st.booleans(), only=st.booleans(), expands=st.booleans())
 def test_no_script_makes_it_fail(script: str, starts: bool, only: bool, expands: bool) -> None:
     container = Container(
@@ -116,6 +117,7 @@ def test_no_script_makes_it_fail(script: str, starts: bool, only: bool, expands:
     recognise(container)
 
 
+@settings(deadline=None)
 @given(words=st.lists(st.one_of(PIECES, st.text(max_size=10)), max_size=8))
 def test_no_arguments_make_it_fail(words: list[str]) -> None:
     recognise(Container(image="busybox", command=tuple(words), args=tuple(words), env=ENV, mounts=MOUNTS))

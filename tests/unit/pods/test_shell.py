@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecars.pods.recognise.calling import script, unwrapped
@@ -167,6 +167,7 @@ def test_what_is_too_long_is_not_read() -> None:
     assert [type(each) for each in parse("a;" * 40_000).statements] == [Unknown]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_characters="$\0\r", exclude_categories=("Cs", "Co", "Cn")), max_size=40))
 def test_an_argument_that_no_shell_sees_stays_as_it_is(text: str) -> None:
     word = quoted(text)
@@ -175,6 +176,7 @@ def test_an_argument_that_no_shell_sees_stays_as_it_is(text: str) -> None:
         assert word.literal in (text, "")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="$(){}KNOW x", max_size=12))
 def test_what_is_rendered_comes_back_as_kubernetes_reads_it(text: str) -> None:
     from sidecars.pods.recognise.accepted import expanded
