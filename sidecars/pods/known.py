@@ -80,7 +80,8 @@ def _git_sync(container: Container) -> Verdict | None:
         sidecar=not once and not container.init,
         notes=() if once else ("the application starts once the first revision is published",),
     )
-    return _exact("git-sync", wrong, "git-syncer has the same settings, and goes on after a failure", replacement)
+    instead = "git-syncer has the same settings" + ("" if once else ", and goes on after a failure")
+    return _exact("git-sync", wrong, instead, replacement)
 
 
 def _old(word: str) -> bool:

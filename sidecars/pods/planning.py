@@ -123,6 +123,7 @@ class _Planner:
             image=self.options.image(replacement.image),
             name=self._name(found.name, number),
             native=native,
+            ends=found.init and not native,
             port=self._port(traits.port),
             state=self._volume(found, "/state", "state") if traits.state and _keeps_state(found, replacement) else "",
             tmp=self._volume(found, "/tmp", "tmp") if traits.tmp else "",  # noqa: S108  (a mount's path in a pod)

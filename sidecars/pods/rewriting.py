@@ -24,6 +24,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     image    the whole name that is written, as `sidecars/pod-init:0.1.0`
     name     the container's
     native   it becomes an init container with restartPolicy: Always
+    ends     it is an init container that ends, which may have no probes
     port     of its admin door, another than the image's own where that is taken
     state    the volume for /state, tmp that for /tmp; empty: none
     grace    the pod's grace period; None: it is native, and the application ends first
@@ -34,6 +35,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     name: str
     native: bool = False
+    ends: bool = False
     port: int | None = None
     state: str = ""
     tmp: str = ""
@@ -160,7 +162,7 @@ def _probed(new: dict[str, Any], image: str, place: Place) -> dict[str, Any]:
     """Probes of its admin door; those that ran a program in the container go, for the image has no such program."""
     new = {key: value for key, value in new.items() if key not in PROBES or not _runs(value)}
     traits = TRAITS[image]
-    if traits.port is None:
+    if traits.port is None or place.ends:
         return {key: value for key, value in new.items() if key not in PROBES}
     port = place.port or traits.port
     probes = {

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
+import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from sidecars.pods import reporting
 from sidecars.pods.converting import convert
-from sidecars.pods.manifests import read
+from sidecars.pods.manifests import PodSpec, read
 from sidecars.pods.nodes import WrongManifest
 from sidecars.pods.planning import Options
 from tests.unit.pods.expected import Case, cases
@@ -79,6 +80,38 @@ def test_lines_of_other_containers_stay(case: Case) -> None:
         for found in (found for pod in document.pods for found in pod.containers if found.name not in exact):
             start, end = found.position
             assert case.text[start:end] in DONE[case.name].after
+
+
+def rules(pod: PodSpec) -> list[str]:
+    """What the API server refuses beyond the schema, as far as a conversion could break it."""
+    broken = []
+    names = [found.name for found in pod.containers]
+    volumes = [volume["name"] for volume in pod.volumes]
+    if len(set(names)) < len(names) or len(set(volumes)) < len(volumes):
+        broken.append("a name is given twice")
+    for found in pod.containers:
+        raw = found.raw
+        if found.init and not found.sidecar and {"startupProbe", "livenessProbe", "readinessProbe"} & set(raw):
+            broken.append(f"{found.name} ends, and has a probe")
+        paths = [mount["mountPath"] for mount in raw.get("volumeMounts", [])]
+        if len(set(paths)) < len(paths):
+            broken.append(f"{found.name} mounts twice at one path")
+        context = {**pod.spec.get("securityContext", {}), **raw.get("securityContext", {})}
+        if context.get("runAsNonRoot") and context.get("runAsUser") == 0:
+            broken.append(f"{found.name} is root and must not be")
+        if context.get("privileged") and context.get("allowPrivilegeEscalation") is False:
+            broken.append(f"{found.name} is privileged without escalation")
+    ports = [probe["httpGet"]["port"] for found in pod.containers if (probe := found.raw.get("livenessProbe", {}))
+             and "httpGet" in probe]  # fmt: skip
+    return [*broken, *(["two have one admin port"] if len(set(ports)) < len(ports) else [])]
+
+
+@each(CONVERTED)
+def test_the_api_server_would_take_it(case: Case) -> None:
+    for target in ((1, 28), (1, 37)):
+        after = convert(case.text, "f.yaml", msgspec.structs.replace(OPTIONS, target=target)).after
+        pods = [pod for document in read(after, "f.yaml").documents for pod in document.pods]
+        assert [broken for pod in pods for broken in rules(pod)] == []
 
 
 @each([case for case in CASES if case.name in VALIDATED])
