@@ -14,6 +14,7 @@ from sidecars.ambassador.http.request import Headers
 from sidecars.core.errors import SidecarError
 
 END = b"\r\n\r\n"
+_EMPTY = (b"", b"\r", b"\n")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -60,8 +61,10 @@ def read_request(data: bytes) -> tuple[str, bytes, bytes, Headers]:
     Raises Malformed.
     """
     line = data[: data.find(b"\r\n")]
-    version = line[-8:]
-    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+    version = line[-9:]  # with the space: without it, the parser takes the whole for a target of HTTP/0.9
+    if line[:1] in _EMPTY:  # the parser leaves these out, and others do not
+        raise Malformed(400, "the request line is malformed")
+    if version not in (b" HTTP/1.1", b" HTTP/1.0"):
         raise _unversioned(line)
     reader = _reader
     headers: Headers = []
@@ -76,11 +79,11 @@ def read_request(data: bytes) -> tuple[str, bytes, bytes, Headers]:
         raise _malformed(error) from None
     if not reader.complete:
         raise Malformed(400, "the head is malformed")
-    return parser.get_method().decode("ascii"), reader.text, version[5:], headers
+    return parser.get_method().decode("ascii"), reader.text, version[6:], headers
 
 
 def _unversioned(line: bytes) -> Malformed:
-    if line[-8:-3] == b"HTTP/" and line[-3:-2].isdigit():
+    if line[-9:-3] == b" HTTP/" and line[-3:-2].isdigit():
         return Malformed(505, "the version is not HTTP/1.1 or HTTP/1.0")
     return Malformed(400, "the request line is malformed")
 
