@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -77,10 +78,11 @@ class Draft:
 
     def _differs(self, text: str) -> str:
         try:
-            found = [root.data for root in compose(text, self.manifest.name)]
+            found = (root.data for root in compose(text, self.manifest.name))
+            same = all(one == other for one, other in zip_longest(found, self._wanted))
         except WrongManifest as error:
             return f"the result would be no YAML ({error})"
-        return "" if found == self._wanted else "the result would not be what was meant"
+        return "" if same else "the result would not be what was meant"
 
 
 def shared(root: Node, path: Path) -> str:

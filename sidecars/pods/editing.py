@@ -177,8 +177,9 @@ class _BlockMap:
             comments += self.edits.comments(end, self.node.keys[name].start) + self._comments(name)
             end = self.edits.line_behind(self.node.values[name])
         kept = "".join(f"{comment}\n{' ' * self.column}" for comment in comments)
-        blanks = len(self.edits.text[end:]) - len(self.edits.text[end:].lstrip(" "))
-        self.edits.put(start, end + blanks, kept)
+        while self.edits.text[end : end + 1] == " ":  # up to the next key, or a comment before it
+            end += 1
+        self.edits.put(start, end, kept)
 
     def _comments(self, name: str) -> list[str]:
         child = self.node.values[name]

@@ -132,7 +132,7 @@ def read(text: str, name: str, target: tuple[int, int] = NEWEST) -> Manifest:
 
     target is the Kubernetes version that they are for. Raises WrongManifest, with line and remedy, when it is no YAML.
     """
-    roots = compose(text, name)
+    roots = list(compose(text, name))
     documents = [each for number, root in enumerate(roots) for each in _documents(root, number, (), target)]
     return Manifest(name=name, text=text, roots=tuple(roots), documents=tuple(documents))
 

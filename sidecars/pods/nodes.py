@@ -53,9 +53,8 @@ class Node:
         self.size = 1
         self.style = ""
         self.data: Any = None
-        self.keys: dict[str, Node] = {}
-        self.values: dict[str, Node] = {}
-        self.items: list[Node] = []
+        self.keys, self.values = _NO_KEYS, _NO_KEYS
+        self.items = _NO_ITEMS
         self.fixed = ""
 
     def at(self, *path: str | int) -> Node | None:
@@ -71,19 +70,23 @@ class Node:
         return node
 
 
-def compose(text: str, name: str) -> list[Node]:
-    """Read the documents of a text; those that are empty are left out.
+# Most nodes are scalars, which have neither: of a large file the empty ones would be half.
+_NO_KEYS: dict[str, Node] = {}
+_NO_ITEMS: list[Node] = []
+
+
+def compose(text: str, name: str) -> Iterator[Node]:
+    """Read the documents of a text, one after the other; those that are empty are left out.
 
     The name is the file's, for the message. Raises WrongManifest when it is no YAML, or what no manifest can be.
     """
     if text.startswith("\ufeff"):
         raise WrongManifest(f"{name}:1: begins with a byte order mark; save it as UTF-8 without one")
-    found: list[Node] = []
     try:
         for root in yaml.compose_all(text, Loader=_LOADER):
             node = None if root is None else _Reader(text, name).node(root)
             if node is not None and node.data is not None:
-                found.append(node)
+                yield node
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise WrongManifest(
@@ -95,7 +98,6 @@ def compose(text: str, name: str) -> list[Node]:
         raise WrongManifest(f"{name}:{line}: the character U+{code:04X} cannot be in YAML; remove it") from None
     except RecursionError:
         raise WrongManifest(f"{name}:1: is nested too deeply to be a manifest") from None
-    return found
 
 
 def _said(text: str, name: str, line: int, problem: str) -> str:
@@ -153,6 +155,7 @@ class _Reader:
 
     def _map(self, node: yaml.MappingNode) -> Node:
         made = Node("map", node)
+        made.keys, made.values = {}, {}
         made.style = "{" if node.flow_style else ""
         merged: dict[str, Any] = {}
         for key, value in node.value:

@@ -164,7 +164,7 @@ class _Planner:
         """Add a volume for this path of the container; give its name, or nothing when something is mounted there."""
         if any(mount.rstrip("/") == path for _, mount, _ in found.container.mounts):
             return ""
-        name = _unique(f"{found.name[: 62 - len(suffix)]}-{suffix}", self._taken)
+        name = _unique(f"{(found.name or 'sidecar')[: 62 - len(suffix)]}-{suffix}", self._taken)
         self.volumes.append({"name": name, "emptyDir": {"sizeLimit": "16Mi"}})
         return name
 

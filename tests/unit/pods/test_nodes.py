@@ -33,7 +33,7 @@ LAUGHS = "a: &a [1]\n" + "\n".join(
 )
 def test_what_is_no_yaml_is_said_with_its_line(text: str, said: str) -> None:
     with pytest.raises(WrongManifest, match=re.escape(said)) as error:
-        compose(text, "f.yaml")
+        list(compose(text, "f.yaml"))
     assert str(error.value).startswith("f.yaml:")
 
 
