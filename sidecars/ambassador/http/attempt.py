@@ -126,7 +126,8 @@ class Attempt:
 
     def taken(self) -> None:
         """The upstream has taken what it was sent."""
-        self.exchange.pump()
+        if self.exchange.upload is not None:
+            self.exchange.upload.pump()
 
     # What is answered
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, Chunks, Reply, chunk, last_chunk
+from sidecars.ambassador.http.chunks import Chunks, chunk, last_chunk
+from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, Reply
 from sidecars.ambassador.http.heads import Malformed
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Download:
         self.progress = exchange.session.loop.now
         self._left = answer.length
         self._chunks = Chunks(most_trailers) if answer.length == CHUNKED else None
+
+    @property
+    def until(self) -> float:
+        """When it will have stood still for too long."""
+        return self.progress + float(self.exchange.serving.http.stream_timeout)
 
     def first(self, rest: bytes) -> tuple[bytes, bool]:
         """Take what came with the head: give it as the client gets it, and whether that was all. Raises Malformed."""

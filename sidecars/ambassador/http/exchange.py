@@ -9,18 +9,15 @@ from sidecars.ambassador.http.answering import OWN, Answer, error, said
 from sidecars.ambassador.http.attempt import Attempt
 from sidecars.ambassador.http.download import Download
 from sidecars.ambassador.http.framing import Arrival, Reply
-from sidecars.ambassador.http.heads import Malformed
 from sidecars.ambassador.http.link import Link, Target
 from sidecars.ambassador.http.request import Refusal, Wait
-from sidecars.ambassador.http.retrying import IDEMPOTENT, Retrying
-from sidecars.ambassador.http.upload import TooLarge, Upload
+from sidecars.ambassador.http.retrying import Retrying
+from sidecars.ambassador.http.upload import Upload
 
 if TYPE_CHECKING:
     from sidecars.ambassador.http.serving import Serving
     from sidecars.ambassador.http.session import Session
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_SILENCE = 1.0  # seconds in which an upstream may say 100 (Continue); then we do
 _POOR = (502, 503, 504)  # the answers of who has none
 
 
@@ -40,7 +37,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cancel", "_collecting", "_continued", "_retrying", "arrival", "attempt", "body", "collected", "download",
+        "_cancel", "_retrying", "arrival", "attempt", "body", "collected", "download",
         "keep", "over", "received", "request", "resent", "rule", "sent", "serving", "session", "since", "status",
         "target", "tried", "tries", "until", "upload", "upstream_seconds", "why",
     )  # fmt: skip
@@ -66,8 +63,6 @@ class Exchange:
         self.status = self.sent = self.received = 0
         self.upstream_seconds: float | None = None
         self.rule = self.why = ""
-        self._collecting: bytearray | None = None
-        self._continued = False  # the client was told to send the body, or has done so
         self._retrying: Retrying | None = None
         self.resent = False
         self._cancel: Callable[[], None] | None = None
@@ -87,29 +82,27 @@ class Exchange:
             self.refuse(verdict)
 
     def _pass(self) -> None:
-        serving, request = self.serving, self.request
-        if request.length != 0:
-            http = serving.http
-            kept = http.retry.buffer if http.retry.tries and request.method in IDEMPOTENT else 0
-            self.upload = Upload(
-                self.session, request.length, most=http.max_body, most_kept=kept, most_trailers=http.max_head
-            )
-            if serving.whole_bodies:
-                self._collect()
-                return
-        self._go_on()
+        serving = self.serving
+        if self.request.length == 0:
+            self._go_on()
+            return
+        self.upload = upload = Upload(self, self.request.length)
+        if serving.whole_bodies:
+            upload.hold(serving.most_held)
+        else:
+            self._go_on()
 
-    def _collect(self) -> None:
-        """Hold the body until it is whole."""
-        self._collecting = bytearray()
-        if (self.request.length or 0) > self.serving.most_collected:
-            self._too_large()
-            return
-        if self.arrival.expects and not self.session.send(_CONTINUE):
-            return
-        self._continued = True
-        self.session.due = self._next_look()
-        self.pump()
+    def uploaded(self) -> None:
+        """The whole body has come."""
+        upload, attempt = self.upload, self.attempt
+        if upload is not None and upload.held is not None:
+            self.body = bytes(upload.held)
+            self.received = len(self.body)
+            self.collected = True
+            self.upload = None
+            self._go_on()
+        elif self.download is None and attempt is not None:
+            self.sent_whole(attempt)
 
     def _go_on(self) -> None:
         answerer = self.serving.answerer
@@ -144,11 +137,7 @@ class Exchange:
         if upload.done:
             self.sent_whole(attempt)
             return
-        if self.arrival.expects and not self._continued:
-            self.serving.loop.later(_SILENCE, self._encourage)
-        upload.wait(attempt.since)
-        self.session.due = self._next_look()
-        self.pump()
+        upload.begin(attempt.since)
 
     def sent_whole(self, attempt: Attempt) -> None:
         """The whole request has been sent: wait for the answer. The time that a body takes does not count."""
@@ -158,57 +147,13 @@ class Exchange:
         attempt.until = now + http.try_timeout
         self.session.due = min(self.until, attempt.until)
 
-    def pump(self) -> None:
-        """Send on, or hold, what there is of the body."""
-        upload, attempt = self.upload, self.attempt
-        if upload is None or upload.done:
-            return
-        link = attempt.link if attempt is not None else None
-        try:
-            if self._collecting is not None:
-                there = upload.collect(self._collecting, self.serving.most_collected)
-            else:
-                there = link is None or upload.pump(link)
-        except TooLarge:
-            self._too_large()
-            return
-        except Malformed as error:
-            self.refuse(Refusal(400, "malformed", str(error), detail=str(error)))
-            return
-        if not there:
-            self.client_gone()
-        elif upload.done and not self.over:
-            self._uploaded()
-
-    def _uploaded(self) -> None:
-        if self._collecting is not None:
-            self.body = bytes(self._collecting)
-            self.received = len(self.body)
-            self.collected = True
-            self.upload = self._collecting = None
-            self._go_on()
-        elif self.download is None and self.attempt is not None:
-            self.sent_whole(self.attempt)
-
-    def _encourage(self) -> None:
-        """Let the client send the body: the upstream says nothing."""
-        upload = self.upload
-        if not self.over and not self._continued and not self.status and upload and not upload.received:
-            self._continued = True
-            self.session.send(_CONTINUE)
-
-    def _too_large(self) -> None:
-        self.refuse(Refusal(413, "body_size", "the body is too large"))
-
     # The answer
 
     def interim(self, answer: Reply) -> bool:
         """Pass on what comes before the answer; False when the client has gone."""
+        wanted = not self.arrival.old
         if answer.status == 100:
-            wanted = self.arrival.expects and not self._continued
-            self._continued = True
-        else:
-            wanted = not self.arrival.old
+            wanted = self.upload is not None and self.upload.interim()
         return not wanted or self.session.send(self.serving.forwarding.interim(answer))
 
     def switch(self, attempt: Attempt, link: Link, answer: Reply, rest: bytes) -> None:
@@ -246,7 +191,7 @@ class Exchange:
         content, done = download.first(rest)
         self._begun(attempt, status)
         self.download = download
-        self.session.due = self._next_look()
+        self.session.due = download.until
         if self.session.send(head + content) and done:
             self.whole()
 
@@ -407,34 +352,16 @@ class Exchange:
         """Its time is over, or it was to be looked at."""
         upload, attempt = self.upload, self.attempt
         link = attempt.link if attempt is not None else None
+        self.session.due = self.until
         if self.download is not None:
-            if now - self.download.progress >= self.serving.http.stream_timeout:
+            self.session.due = self.download.until
+            if now >= self.download.until:
                 self.abort("timeout")
-        elif upload is not None and not upload.done and (link is not None or self._collecting is not None):
-            self._look_at(upload, link, now)
+        elif upload is not None and not upload.done and (link is not None or upload.held is not None):
+            upload.look(now)
         elif now >= self.until:
             self.fail("timeout")
-        elif attempt is not None and link is not None and now >= attempt.until:
-            attempt.lost("try_timeout")
-        if not self.over:
-            self.session.due = self._next_look()
-
-    def _next_look(self) -> float:
-        upload, attempt = self.upload, self.attempt
-        http = self.serving.http
-        if self.download is not None:
-            return self.download.progress + float(http.stream_timeout)
-        if upload is not None and not upload.done and (attempt is None or attempt.link is not None):
-            return self.session.loop.now + min(1.0, http.body_timeout / 4)
-        return min(self.until, attempt.until) if attempt is not None and attempt.link is not None else self.until
-
-    def _look_at(self, upload: Upload, link: Link | None, now: float) -> None:
-        """Give up a body that comes too slowly, or that the upstream does not take."""
-        http = self.serving.http
-        if link is not None and (link.held is not None or link.deaf):
-            upload.wait(now)
-            if now - upload.progress >= http.try_timeout and self.attempt is not None:
-                self.attempt.lost("try_timeout")
-        elif now - upload.progress >= http.body_timeout or upload.crawls(http.min_rate, now):
-            self.keep = False
-            self.fail("body_timeout")
+        elif attempt is not None and link is not None:
+            self.session.due = min(self.until, attempt.until)
+            if now >= attempt.until:
+                attempt.lost("try_timeout")

@@ -72,7 +72,7 @@ class Serving:
         self.guard: Guard | None = Guard(route.id, http, self.plane.admission, self.plane.tell)
         self.signer: Signer | None = signer(http.credential) if self.answerer is None else None
         self.whole_bodies = self.answerer is not None or (self.signer is not None and self.signer.needs_body)
-        self.most_collected = http.signed_body if self.answerer is None else int(http.max_body or ANSWERED_BODY)
+        self.most_held = http.signed_body if self.answerer is None else int(http.max_body or ANSWERED_BODY)
         self.failing = frozenset(http.retry.statuses) | {502, 503, 504}
         limits = (http.head_timeout, http.body_timeout, http.keep_alive, http.timeout, http.try_timeout)
         # A tenth late at the most; one look at all of them costs less than a timer for each.

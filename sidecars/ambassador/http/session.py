@@ -92,7 +92,7 @@ class Session(Stream):
         if exchange is None:
             self._serve()
         elif exchange.upload is not None and not exchange.upload.done:
-            exchange.pump()
+            exchange.upload.pump()
         elif event & GONE:
             exchange.client_gone()
         elif event & HALF_CLOSED:
@@ -351,7 +351,7 @@ class Session(Stream):
         if self.exchange is None:
             self._serve()
         elif self.exchange.upload is not None:
-            self.exchange.pump()
+            self.exchange.upload.pump()
 
     def _close(self, reason: Reason, *, reset: bool = False) -> None:
         if self.closed:

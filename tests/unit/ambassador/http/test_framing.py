@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, Chunks, arrival, chunk, last_chunk, reply
+from sidecars.ambassador.http.chunks import Chunks, chunk, last_chunk
+from sidecars.ambassador.http.framing import CHUNKED, UNTIL_CLOSE, arrival, reply
 from sidecars.ambassador.http.heads import Malformed
 
 HOST = b"Host: shop.test"
