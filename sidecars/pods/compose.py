@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sidecars.pods.drafting import Draft, Finding, shared
+from sidecars.pods.drafting import Draft, Edit, Finding, shared
 from sidecars.pods.editing import Edits
 from sidecars.pods.images import TRAITS, is_root
 from sidecars.pods.nodes import Node
@@ -59,27 +59,30 @@ def convert_services(draft: Draft, options: Options) -> None:
         for service in services(root, options.target):
             verdict = judge(service.container)
             if verdict is not None:
-                draft.found(_converted(draft, number, service, _shown(verdict), options))
+                finding, edit = _converted(draft, number, service, _shown(verdict), options)
+                draft.found([finding], edit)
 
 
-def _converted(draft: Draft, number: int, service: Service, verdict: Verdict, options: Options) -> Finding:
+def _converted(
+    draft: Draft, number: int, service: Service, verdict: Verdict, options: Options
+) -> tuple[Finding, Edit | None]:
     line = draft.manifest.roots[number].values["services"].keys[service.name].line
     finding = Finding(line=line, container=service.name, verdict=verdict)
     if verdict.kind != "exact":
-        return finding
+        return finding, None
     path = ("services", service.name)
     left = shared(draft.manifest.roots[number], path)
     if left:
-        return msgspec.structs.replace(finding, left=left)
+        return msgspec.structs.replace(finding, left=left), None
     notes: list[str] = []
     try:
         value = _rewritten(service, verdict, options, notes)
         edits = Edits(draft.manifest.text)
         edits.become(service.node, value)
     except (Fixed, Unfit) as error:
-        return msgspec.structs.replace(finding, left=str(error))
-    draft.edit(number, path, value, edits.splices)
-    return msgspec.structs.replace(finding, notes=tuple(notes))
+        return msgspec.structs.replace(finding, left=str(error)), None
+    edit = Edit(number, path, value, edits.splices)
+    return msgspec.structs.replace(finding, notes=tuple(notes)), edit
 
 
 def _rewritten(service: Service, verdict: Verdict, options: Options, notes: list[str]) -> dict[str, Any]:

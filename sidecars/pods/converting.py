@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from sidecars.pods import podedits
-from sidecars.pods.drafting import Conversion, Draft, Finding, shared
+from sidecars.pods.drafting import Conversion, Draft, Edit, Finding, shared
 from sidecars.pods.editing import Edits
 from sidecars.pods.known import known
 from sidecars.pods.manifests import Document, Found, PodSpec, read
@@ -44,12 +46,14 @@ def convert(text: str, name: str, options: Options) -> Conversion:
 class _PodConverter:
     """One pod of a manifest.
 
-    left  why a container is left alone, by its identity
+    left     why a container is left alone, by its identity
+    unmoved  why no container could be moved to the init containers; empty when none had to, or all could
     """
 
     def __init__(self, draft: Draft, document: Document, pod: PodSpec, options: Options) -> None:
         self.draft, self.document, self.pod, self.options = draft, document, pod, options
         self.left: dict[int, str] = {}
+        self.unmoved = ""
 
     def run(self) -> None:
         """Judge the pod's containers, and convert those that are understood."""
@@ -57,21 +61,22 @@ class _PodConverter:
             return  # none of these images is for Windows
         judged = [(found, verdict) for found in self.pod.containers if (verdict := judge(found.container))]
         exact = [each for each in judged if each[1].kind == "exact" and not self._shared(each[0])]
-        try:
-            done = self._convert(exact)
-        except (Fixed, Unfit):
-            done = self._some(exact)
-        for found, verdict in judged:
-            self.draft.found(self._finding(found, verdict, done))
+        done, edit = self._settled(exact)
+        self.draft.found([self._finding(found, verdict, done) for found, verdict in judged], edit)
 
-    def _some(self, exact: list[tuple[Found, Verdict]]) -> Plan | None:
-        """Convert those that can be; note of the others why not."""
-        exact = [each for each in exact if self._may(*each)]
+    def _settled(self, exact: list[tuple[Found, Verdict]]) -> tuple[Plan | None, Edit | None]:
+        """Convert all that can be, in their places where none can be moved; note why of the others."""
         try:
-            return self._convert(exact)
-        except (Fixed, Unfit) as error:
-            self.left.update((id(found), str(error)) for found, _ in exact)
-            return None
+            return self._convert(exact, self.options)
+        except (Fixed, Unfit):
+            exact = [each for each in exact if self._may(*each)]
+        for options in (self.options, msgspec.structs.replace(self.options, native=False)):
+            try:
+                return self._convert(exact, options)
+            except (Fixed, Unfit) as error:
+                self.unmoved = str(error)
+        self.left.update((id(found), self.unmoved) for found, _ in exact)
+        return None, None
 
     def _shared(self, found: Found) -> bool:
         reason = shared(self.draft.manifest.roots[self.document.root], (*self.document.path, *found.path))
@@ -89,17 +94,18 @@ class _PodConverter:
             return False
         return True
 
-    def _convert(self, exact: list[tuple[Found, Verdict]]) -> Plan | None:
-        """Note the edits that convert these containers. Raises Fixed or Unfit."""
+    def _convert(self, exact: list[tuple[Found, Verdict]], options: Options) -> tuple[Plan | None, Edit | None]:
+        """Plan and edit the pod with these containers. Raises Fixed or Unfit."""
         if not exact:
-            return None
-        done = plan(self.pod, exact, self.options)
+            return None, None
+        done = plan(self.pod, exact, options)
         splices = podedits.edit(self.draft.manifest.text, self.pod, done)
         path = (*self.document.path, *self.pod.path)
-        self.draft.edit(self.document.root, path, podedits.intended(self.pod, done), splices)
-        return done
+        return done, Edit(self.document.root, path, podedits.intended(self.pod, done), splices)
 
     def _finding(self, found: Found, verdict: Verdict, done: Plan | None) -> Finding:
         notes = next((change.notes for change in done.changes if change.found is found), ()) if done else ()
+        if self.unmoved and any(each.sidecar for each in verdict.replacements):
+            notes = (*notes, f"it stays a second container, for it could not be moved: {self.unmoved}")
         left = self.left.get(id(found), "")
-        return Finding(line=found.line, container=found.name, verdict=verdict, notes=notes, left=left)
+        return Finding(line=found.line, container=found.name, verdict=verdict, notes=() if left else notes, left=left)

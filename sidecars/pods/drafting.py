@@ -43,46 +43,60 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
+class Edit(msgspec.Struct, frozen=True):
+    """What is spliced in for one pod or service, and the value that it makes at a path of a document."""
+
+    root: int
+    path: Path
+    value: Any
+    splices: Sequence[Splice]
+
+
 class Draft:
     """A manifest while it is converted."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self._wanted: list[Any] = [root.data for root in manifest.roots]
-        self._splices: list[Splice] = []
-        self._findings: list[Finding] = []
+        self._found: list[tuple[Finding, Edit | None]] = []
 
-    def found(self, finding: Finding) -> None:
-        """Note a finding."""
-        self._findings.append(finding)
-
-    def edit(self, root: int, path: Path, value: Any, splices: Sequence[Splice]) -> None:
-        """Note splices, and that they make the value at a path of a document what is given."""
-        self._splices += splices
-        self._wanted[root] = _replaced(self._wanted[root], path, value)
+    def found(self, findings: Sequence[Finding], edit: Edit | None) -> None:
+        """Note what was found in a pod or service, and the edit that converts what is exact of it."""
+        self._found += [(finding, edit) for finding in findings]
 
     def finished(self) -> Conversion:
-        """Put the splices in, and read the text again: what is not as it was meant is not given out."""
-        text, name = self.manifest.text, self.manifest.name
-        after, problem = text, ""
-        if self._splices:
-            try:
-                after = spliced(text, self._splices)
-                problem = self._differs(after)
-            except Fixed as error:
-                problem = str(error)
-        findings = sorted(self._findings, key=lambda finding: finding.line)
-        if problem:
-            after, findings = text, [_left(finding, problem) for finding in findings]
-        return Conversion(name=name, before=text, after=after, findings=tuple(findings))
+        """Put the edits in, and read the text again: what is not as it was meant is not given out."""
+        edits = list({id(edit): edit for _, edit in self._found if edit}.values())
+        after, sound = self._sound(edits)
+        kept = {id(edit) for edit in sound}
+        findings = [finding if edit is None or id(edit) in kept else _left(finding) for finding, edit in self._found]
+        findings.sort(key=lambda finding: finding.line)
+        return Conversion(name=self.manifest.name, before=self.manifest.text, after=after, findings=tuple(findings))
 
-    def _differs(self, text: str) -> str:
+    def _sound(self, edits: list[Edit]) -> tuple[str, list[Edit]]:
+        """Put in all edits that can be, halving where they cannot; give the text, and which they are."""
+        after = self._written(edits)
+        if after is not None:
+            return after, edits
+        if len(edits) == 1:
+            return self.manifest.text, []
+        middle = len(edits) // 2
+        sound = [*self._sound(edits[:middle])[1], *self._sound(edits[middle:])[1]]
+        after = self._written(sound)
+        return (self.manifest.text, []) if after is None else (after, sound)
+
+    def _written(self, edits: Sequence[Edit]) -> str | None:
+        """The text with these edits in it; None when it does not say what was meant."""
+        if not edits:
+            return self.manifest.text
+        wanted = [root.data for root in self.manifest.roots]
+        for edit in edits:
+            wanted[edit.root] = _replaced(wanted[edit.root], edit.path, edit.value)
         try:
-            found = (root.data for root in compose(text, self.manifest.name))
-            same = all(one == other for one, other in zip_longest(found, self._wanted))
-        except WrongManifest as error:
-            return f"the result would be no YAML ({error})"
-        return "" if same else "the result would not be what was meant"
+            text = spliced(self.manifest.text, [splice for edit in edits for splice in edit.splices])
+            read = (root.data for root in compose(text, self.manifest.name))
+            return text if all(one == other for one, other in zip_longest(read, wanted)) else None
+        except (WrongManifest, Fixed):
+            return None
 
 
 def shared(root: Node, path: Path) -> str:
@@ -103,7 +117,7 @@ def _replaced(data: Any, path: Path, value: Any) -> Any:
     return copy
 
 
-def _left(finding: Finding, problem: str) -> Finding:
+def _left(finding: Finding) -> Finding:
     if finding.kind != "exact":
         return finding
-    return msgspec.structs.replace(finding, left=problem, notes=())
+    return msgspec.structs.replace(finding, left="it is written in a way that no edit keeps", notes=())

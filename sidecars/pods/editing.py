@@ -41,8 +41,8 @@ class Edits(Page):
         elif node.kind == "seq" and isinstance(value, list) and _scalar_by_scalar(node, value):
             for child, new in zip(node.items, value, strict=True):
                 self.value(child, child, new)
-        elif node.kind == "seq" and isinstance(value, list) and _Aligned(node, value).whole:
-            self._items(node, value)
+        elif node.kind == "seq" and isinstance(value, list) and (aligned := Aligned(node, value)).whole:
+            self.items(node, aligned)
         else:
             self._replace(key, node, value)
 
@@ -54,8 +54,8 @@ class Edits(Page):
         else:
             self.lines(self.line_behind(last), writing.item(value, node.column, self.dash))
 
-    def _items(self, node: Node, value: list[Any]) -> None:
-        aligned = _Aligned(node, value)
+    def items(self, node: Node, aligned: Aligned) -> None:
+        """Make the items of a list become others."""
         for child, new in aligned.kept:
             self.value(child, child, new)
         for at in aligned.gone:
@@ -94,7 +94,7 @@ class Edits(Page):
             self.put(key.start, key.start, "".join(f"{comment}\n{' ' * key.column}" for comment in comments))
 
 
-class _Aligned:
+class Aligned:
     """Which items of a list stay, perhaps with another value, which go, and which are new; the new ones come last."""
 
     def __init__(self, node: Node, value: list[Any]) -> None:
@@ -212,6 +212,10 @@ class _FlowMap:
             raise Fixed(f"its text goes through {child.fixed}")
         if child.kind == "map" and isinstance(value, dict) and any(name in value for name in child.values):
             _FlowMap(self.edits, child).become(value)
+            return
+        aligned = Aligned(child, value) if child.kind == "seq" and isinstance(value, list) else None
+        if aligned and aligned.whole and not aligned.gone:
+            self.edits.items(child, aligned)
             return
         if child.end == child.start:
             raise Fixed("a key between braces has no value")

@@ -21,11 +21,15 @@ _OPEN = {"emptyDir", "configMap", "projected", "downwardAPI", "secret", "image"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be written: for which Kubernetes, and the names of the images."""
+    """What is to be written: for which Kubernetes, and the names of the images.
+
+    native  sidecars may become native ones, where the target has these
+    """
 
     target: tuple[int, int]
     registry: str
     tag: str
+    native: bool = True
 
     def image(self, name: str) -> str:
         """The whole name of an image."""
@@ -110,7 +114,7 @@ class _Planner:
         return self._groups[0] if all(_grouped(volume) for volume in self.pod.volumes) else None
 
     def _native(self, found: Found) -> bool:
-        may = self.options.target >= NATIVE and self.pod.kind in _WITH_INIT
+        may = self.options.native and self.options.target >= NATIVE and self.pod.kind in _WITH_INIT
         return may and (found.init or (found.place == "containers" and self._may_move))
 
     def _place(self, found: Found, replacement: Replacement, number: int, native: bool, notes: list[str]) -> Place:

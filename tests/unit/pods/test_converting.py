@@ -277,6 +277,39 @@ def test_a_damaged_manifest_is_refused_or_converted(case: Case, data: st.DataObj
         read(done.after, "f.yaml")
 
 
+ODD_LISTS = """\
+kind: Pod
+spec:
+  containers: [{name: app, image: a}, {name: t, image: busybox, args: [tail, -f, /l/x],
+    volumeMounts: [{name: l, mountPath: /l}]}]
+  initContainers:
+  - {name: w, image: busybox, command: [sh, -c, "until nc -z a 1; do sleep 1; done"]}
+  volumes: [ {name: l, emptyDir: {}}, ]   # spaced
+---
+kind: Pod
+spec:
+  initContainers:
+  - ? name
+    : w
+    image: busybox
+    command: [sh, -c, "until nc -z a 1; do sleep 1; done"]
+"""
+
+
+def test_what_cannot_be_moved_is_converted_in_its_place_and_what_cannot_be_edited_stops_no_other() -> None:
+    done = convert(ODD_LISTS, "f.yaml", OPTIONS)
+    tail, wait, odd = done.findings
+    assert (tail.kind, wait.kind, odd.kind) == ("exact", "exact", "partial")
+    assert any(note.startswith("it stays a second container") for note in tail.notes)
+    assert odd.left == "it is written in a way that no edit keeps"
+    first, second = yaml.safe_load_all(done.after)
+    assert first["spec"]["containers"][1]["args"][0] == "/l/x"
+    assert second == list(yaml.safe_load_all(ODD_LISTS))[1]
+    assert (
+        "  volumes: [ {name: l, emptyDir: {}}, {name: t-state, emptyDir: {sizeLimit: 16Mi}}, ]   # spaced" in done.after
+    )
+
+
 def test_a_patch_without_an_image_is_left_alone_and_said() -> None:
     done = convert(TAIL.replace("    image: busybox\n", ""), "f.yaml", OPTIONS)
     assert done.after == done.before
