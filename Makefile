@@ -3,6 +3,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start some thousand Python processes: where this is set, as in many images, each compiles all of ours anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 bin := .venv/bin
 SEEDS := 100

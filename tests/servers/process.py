@@ -13,7 +13,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.core.running import PATIENCE, Running
+from tests.unit.core.running import PATIENCE, Running, pause
 
 # Root without the right to read what it may not: the interpreter may lie where another user cannot go.
 _RIGHTS = "-dac_override,-dac_read_search"
@@ -36,15 +36,15 @@ class Sidecar(Running):
 
     def until(self, happened: Callable[[], Any], seconds: float = PATIENCE) -> None:
         """Wait until something is so; fail at once if the process ends before it is."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while True:
             ended = self.process.poll() is not None
             if happened():
                 return
-            late = time.monotonic() > deadline
+            late = time.monotonic() > began + seconds
             log = "\n".join(self.lines)[-3000:]
             assert not ended and not late, f"did not happen; {self.written()!r} was written, and logged:\n{log}"
-            time.sleep(0.005)
+            pause(began)
 
     def written(self) -> bytes:
         """The end of what it has put out."""

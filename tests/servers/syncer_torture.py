@@ -486,10 +486,10 @@ class Torment:
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None and not any(line.get("msg") == "starting up" for line in self.said()):
             assert time.monotonic() < deadline, "it does not start"
-            time.sleep(0.01)
+            time.sleep(0.03)
         deadline = time.monotonic() + patience
         while self.process.poll() is None and time.monotonic() < deadline and self._updates() < _ENOUGH:
-            time.sleep(0.01)
+            time.sleep(0.03)
         if self.process.poll() is None:
             group = [] if self.dice.random() < 0.5 else psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
@@ -538,7 +538,7 @@ class Torment:
         while self.published() != hash or not self._succeeded(began):
             assert not self.process.poll(), f"ended by itself with {self.process.returncode}"
             assert time.monotonic() < deadline, f"{hash} is not published in time"
-            time.sleep(0.01)
+            time.sleep(0.03)
         errors = [line["error"] for line in self.said() if line.get("msg") == "error syncing repo, will retry"]
         if errors:
             self.trial.wrong.append(f"the first sync after a restart failed: {errors[0]}")

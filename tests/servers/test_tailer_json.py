@@ -193,7 +193,7 @@ NEARLY = st.builds(
     st.text(CHARACTERS, max_size=3),
 )
 LINES = st.lists(st.text(CHARACTERS, max_size=40) | OBJECTS | NEARLY, max_size=8)
-quickly = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quickly = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def expected(line: str) -> dict[str, Any] | str:

@@ -18,6 +18,11 @@ PROGRAM = os.path.join(os.path.dirname(__file__), "lifecycle_program.py")
 PATIENCE = 60.0  # seconds: a failure takes them, nothing else does
 
 
+def pause(began: float) -> None:
+    """Sleep before another look, the longer the more was waited since then: looking takes time from what is looked at."""
+    time.sleep(min(0.05, max(0.005, (time.monotonic() - began) / 20)))
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
@@ -131,14 +136,15 @@ class Running:
 
     def wait_until_ready(self) -> None:
         """For a process whose log cannot be read: ask until it is ready."""
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         while True:
             try:
                 if self.ask("/readyz")[0] == 200:
                     return
             except OSError:
                 assert self.process.poll() is None, "ended before it was ready"
-            assert time.monotonic() < deadline, "not ready in time"
+            assert time.monotonic() < began + PATIENCE, "not ready in time"
+            pause(began)
 
     def find(self, event: str) -> dict[str, Any] | None:
         return next((each for each in self.events() if each["event"] == event), None)

@@ -12,6 +12,7 @@ import stat
 import struct
 import subprocess
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -355,10 +356,10 @@ KIND = st.sampled_from([
 MEMBERS = st.lists(st.tuples(NAME, KIND, NAME, st.integers(0, 0o7777)), max_size=8)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(MEMBERS)
 def test_whatever_a_tar_says_nothing_gets_out(tmp_path: Path, members: list[tuple[str, bytes, str, int]]) -> None:
-    around = Path(os.path.realpath(subprocess.check_output(["mktemp", "-d", "-p", tmp_path], text=True).strip()))
+    around = Path(os.path.realpath(tempfile.mkdtemp(dir=tmp_path)))
     root = around / "root"
     root.mkdir()
     (around / "a").write_bytes(b"outside")
@@ -378,13 +379,13 @@ def test_whatever_a_tar_says_nothing_gets_out(tmp_path: Path, members: list[tupl
         assert not mode & 0o7000
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.sampled_from([SITE, *(pack(SITE) for pack in list(PACKED.values())[1:]), zipped(("a/b", b"x" * 999, 0o100644))]),
     st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 255)), min_size=1, max_size=5),
 )
 def test_whatever_is_broken_is_an_error_of_ours(tmp_path: Path, data: bytes, flips: list[tuple[int, int]]) -> None:
-    around = Path(subprocess.check_output(["mktemp", "-d", "-p", tmp_path], text=True).strip())
+    around = Path(tempfile.mkdtemp(dir=tmp_path))
     root = around / "root"
     root.mkdir()
     broken = bytearray(data)

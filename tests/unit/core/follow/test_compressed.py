@@ -35,7 +35,7 @@ def unpacked(path: Path, data: bytes, *offsets: int) -> compressed.Contents:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(sizes=st.lists(st.integers(0, 400_000), min_size=1, max_size=3), offsets=st.lists(st.integers(0, 10**6)))
 def test_what_was_compressed_comes_out_whatever_the_members(
     tmp_path: Path, ending: str, sizes: list[int], offsets: list[int]

@@ -28,7 +28,7 @@ def append(path: Path, data: bytes) -> None:
 # Bytes
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(chunks=st.lists(st.binary(max_size=3000) | st.sampled_from([b"\n", b"\r\n", b"\r", b"\0" * 9, b"\xff\xfe\n"])))
 def test_any_bytes_in_any_pieces_pass_unchanged(
     tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes], options: Options
