@@ -78,6 +78,9 @@ class Services:
     def both_lengths(self, got: Got, connection: socket.socket) -> bytes:
         return b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc"
 
+    def leaving_soon(self, got: Got, _: socket.socket) -> bytes:
+        return response(200, b"soon", b"Keep-Alive: max=3, timeout=1")
+
     def no_content(self, got: Got, _: socket.socket) -> bytes:
         return b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n"
 
@@ -844,6 +847,14 @@ def test_connections_that_wait_are_let_go_in_time_and_no_more_are_kept_than_may_
         assert shared.sum("http_idle_connections", **pool) <= 1
         idle(shared, 0, **pool)
         assert shared.sum("upstream_connections", **pool) == 0
+
+
+def test_a_connection_is_let_go_before_its_upstream_would_close_it(client, shared, origin):
+    count = origin.count
+    for number in range(3):
+        assert client.ask("/leaving-soon").body == b"soon"
+        assert origin.count >= count + number
+    idle(shared, 0, listener=":0")
 
 
 def test_a_connection_that_speaks_unasked_is_closed():

@@ -162,6 +162,7 @@ class Attempt:
         link.early = b""
         try:
             answer = reply(data[:end], exchange.request.method)
+            link.stay = answer.stay
             if answer.status >= 200:
                 exchange.heard(self, link, answer, data[end:])
             else:

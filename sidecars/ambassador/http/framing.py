@@ -15,6 +15,7 @@ UNTIL_CLOSE = -2
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9._~-]+)?\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)([/?].*)?", re.DOTALL)
+_STAY = re.compile(rb"(?i:timeout) *= *([0-9]{1,6})")
 _ID = re.compile(rb"[!-~]{1,128}")
 _TELLING = frozenset(
     {b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"te", b"keep-alive"}
@@ -55,6 +56,7 @@ class Reply(NamedTuple):
 
     length  of its body: bytes, or CHUNKED or UNTIL_CLOSE
     keep    the connection may be used again afterwards
+    stay    for so many seconds, if that is said
     """
 
     status: int
@@ -64,6 +66,7 @@ class Reply(NamedTuple):
     keep: bool
     tokens: frozenset[bytes]
     upgrade: bytes
+    stay: int | None
 
 
 def arrival(data: bytes, id_header: bytes | None) -> Arrival:
@@ -195,7 +198,10 @@ def reply(data: bytes, method: str) -> Reply:
     length = _reply_length(status, method, get(b"content-length"), get(b"transfer-encoding"), old)
     keep = b"close" not in tokens and length != UNTIL_CLOSE and (not old or b"keep-alive" in tokens)
     upgrade = get(b"upgrade")
-    return Reply(status, reason, headers, length, keep, tokens, upgrade[0] if upgrade else b"")
+    stay = _STAY.search(told[b"keep-alive"][0]) if b"keep-alive" in told else None
+    return Reply(
+        status, reason, headers, length, keep, tokens, upgrade[0] if upgrade else b"", int(stay[1]) if stay else None
+    )
 
 
 def _reply_length(status: int, method: str, lengths: list[bytes] | None, codings: list[bytes] | None, old: bool) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sidecars.ambassador.http.attempt import Attempt
     from sidecars.ambassador.http.forwarding import Origin
     from sidecars.ambassador.settings import Upstream
+_EARLIER = 1.0  # seconds
 
 
 class Link(Stream):
@@ -28,9 +29,11 @@ class Link(Stream):
     reused   it has served before, so that its end may have been on its way when it was taken
     early    what has come of a head that is not whole
     deaf     the upstream takes nothing any more; it may have answered before
+    stay     so many seconds the upstream will have it wait, if it has said so
+    until    when it has waited for long enough, while it is in the pool
     """
 
-    __slots__ = ("attempt", "deaf", "early", "placed", "reused", "since", "target")
+    __slots__ = ("attempt", "deaf", "early", "placed", "reused", "stay", "target", "until")
 
     def __init__(self, loop: Loop, target: Target, dialled: Dialled, *, placed: bool) -> None:
         super().__init__(loop, dialled.sock, dialled.fd)
@@ -40,7 +43,8 @@ class Link(Stream):
         self.early = b""
         self.deaf = False
         self.placed = placed  # it has one of the endpoint's places
-        self.since = 0.0  # when it came into the pool
+        self.stay: int | None = None
+        self.until = 0.0
         loop.hand_over(self.fd, self.happened)
 
     def happened(self, event: int) -> None:
@@ -122,7 +126,7 @@ class Target(Member):
     idle  those that wait, the one that was used last at the end
     """
 
-    __slots__ = ("closed", "idle", "key", "links", "most", "origin")
+    __slots__ = ("_stay", "closed", "idle", "key", "links", "most", "origin")
 
     def __init__(self, key: str, closed: Callable[[Link], None]) -> None:
         super().__init__(key)
@@ -131,6 +135,7 @@ class Target(Member):
         self.idle: list[Link] = []
         self.links: set[Link] = set()
         self.most = 0
+        self._stay = 0.0
         self.upstream: Upstream = None  # type: ignore[assignment]
         self.origin: Origin = None  # type: ignore[assignment]
 
@@ -145,6 +150,7 @@ class Target(Member):
             self.clear()
         http = route.listener.http
         assert http is not None  # noqa: S101  (its listener is in HTTP mode)
+        self._stay = float(http.upstream_keep_alive)
         # Whom a connection is for is said at its beginning only.
         self.most = 0 if self.upstream.proxy_protocol else http.upstream_idle
         if not self._takes():
@@ -154,18 +160,22 @@ class Target(Member):
         """Have one more connection."""
         self.links.add(link)
 
-    def idle_one(self) -> Link | None:
+    def idle_one(self, now: float) -> Link | None:
         """Give one that waits, the one that was used last: the others may be let go."""
         idle = self.idle
-        return idle.pop() if idle else None
+        while idle:
+            link = idle.pop()
+            if link.until > now:
+                return link
+            self.drop(link)
+        return None
 
     def give(self, link: Link, now: float) -> None:
         """Take one back after a whole answer, or close it."""
         link.attempt = None
         link.reused = True
         if len(self.idle) < self.most and self._takes() and link.clean():
-            link.since = now
-            self.idle.append(link)
+            self._put(link, now)
         else:
             self.drop(link)
 
@@ -195,8 +205,16 @@ class Target(Member):
         self.most = 0
         self.clear()
 
-    def expire(self, before: float) -> None:
-        """Close those that have waited since before then."""
-        # They are in the order in which they came.
-        while self.idle and self.idle[0].since < before:
-            self.leave(self.idle[0])
+    def _put(self, link: Link, now: float) -> None:
+        # Earlier than the upstream closes it, or a request could meet its end on the way.
+        stay = self._stay if link.stay is None else min(self._stay, link.stay - _EARLIER)
+        link.until = now + stay
+        if stay > 0:
+            self.idle.append(link)
+        else:
+            self.drop(link)
+
+    def expire(self, now: float) -> None:
+        """Close those that have waited for long enough."""
+        for link in [link for link in self.idle if link.until <= now]:
+            self.leave(link)

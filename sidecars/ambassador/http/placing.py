@@ -109,7 +109,7 @@ class Placing:
         """Give a connection that waits. What cannot be sent twice is sent over none that is at its end already."""
         if exchange.resent:
             return None
-        while (link := target.idle_one()) is not None:
+        while (link := target.idle_one(self.plane.loop.now)) is not None:
             if exchange.request.method in ("GET", "HEAD") or link.fresh():
                 return link
             target.drop(link)
@@ -160,10 +160,10 @@ class Placing:
         if self._queue:
             self._queue.look()
 
-    def expire(self, before: float) -> bool:
-        """Close what has waited since before then; whether any waits still."""
+    def expire(self, now: float) -> bool:
+        """Close what has waited for long enough; whether any waits still."""
         for target in self._targets.values():
-            target.expire(before)
+            target.expire(now)
         return any(target.idle for target in self._targets.values())
 
     def close(self) -> None:

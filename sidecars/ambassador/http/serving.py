@@ -148,7 +148,7 @@ class Serving:
             if until <= now:
                 del self._parked[exchange]
                 exchange.refuse(refusal)
-        waiting = self.placing.expire(now - self.http.upstream_keep_alive)
+        waiting = self.placing.expire(now)
         self._sweep = self.loop.later(self._step, self._look) if self.sessions or waiting else None
 
     def drain(self) -> None:
