@@ -16,18 +16,10 @@ Parts = tuple[type[Any], Callable[[Any], "Service"]]
 
 def demo(arguments: Sequence[str]) -> None:
     """`sidecars demo`, or one of its parts, as `sidecars demo app`. Never returns."""
-    if arguments[:1] == ["app"]:
+    if arguments and arguments[0] in _PARTS:
+        part, options = _PARTS[arguments[0]]
         sys.argv[1:] = arguments[1:]
-        program.main(_application, name="sidecars demo app", prefix="DEMO_APP_")
-    if arguments[:1] == ["git"]:
-        sys.argv[1:] = arguments[1:]
-        program.main(_host, name="sidecars demo git", prefix="DEMO_GIT_", children=True)
-    if arguments[:1] == ["web"]:
-        sys.argv[1:] = arguments[1:]
-        program.main(_web, name="sidecars demo web", prefix="DEMO_WEB_")
-    if arguments[:1] == ["objects"]:
-        sys.argv[1:] = arguments[1:]
-        program.main(_objects, name="sidecars demo objects", prefix="DEMO_OBJECTS_", one_shot=lambda _: True)
+        program.main(part, name=f"sidecars demo {arguments[0]}", prefix=f"DEMO_{arguments[0].upper()}_", **options)
     sys.argv[1:] = arguments
     program.main(_suite, name="sidecars demo", prefix="DEMO_")
 
@@ -53,6 +45,20 @@ def _web() -> Parts:
     return WebSettings, Web
 
 
+def _api() -> Parts:
+    from sidecars.demo.api import Api
+    from sidecars.demo.settings import ApiSettings
+
+    return ApiSettings, Api
+
+
+def _caller() -> Parts:
+    from sidecars.demo.caller import Caller
+    from sidecars.demo.settings import CallerSettings
+
+    return CallerSettings, Caller
+
+
 def _objects() -> Parts:
     from sidecars.demo.objects import Objects, Settings
 
@@ -64,6 +70,16 @@ def _suite() -> Parts:
     from sidecars.demo.settings import Settings
 
     return Settings, Demo
+
+
+_PARTS: dict[str, tuple[Callable[[], Parts], dict[str, Any]]] = {
+    "app": (_application, {}),
+    "git": (_host, {"children": True}),
+    "web": (_web, {}),
+    "api": (_api, {}),
+    "caller": (_caller, {"one_shot": lambda settings: settings.count is not None}),
+    "objects": (_objects, {"one_shot": lambda _: True}),
+}
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ objects in a bucket.
                     one every five seconds; with a key at its end it prints that object: pipe it through zcat
 {git_lines}
 {redis_lines}
+  an API that fails http://127.0.0.1:{api}/counts, one request in five{api_remark}
+                    the application that calls it has no error to tell: http://127.0.0.1:{caller}/{caller_remark}
+                    for ambassador tries again: curl -s http://127.0.0.1:{ambassador}/metrics | grep http_retries_total
   wait for it all   {pod_init} wait http://127.0.0.1:{page}/ tcp://127.0.0.1:{redis}
                     as an init container does: it ends when both answer, and says why when they do not
   the logs          {logs}
@@ -114,8 +117,8 @@ class Demo:
         programs = chosen(there)
         async with asyncio.TaskGroup() as group:
             for program in programs:
-                if program.waits_for:
-                    await _until_listening(ports[program.waits_for], life.drain)
+                for name in program.waits_for:
+                    await _until_listening(ports[name], life.drain)
                 if life.drain.is_set():
                     break
                 child = await _start(program, rate=self._rate, **folders, **ports)
@@ -134,7 +137,7 @@ class Demo:
 
     def _in_order(self, programs: Sequence[Program]) -> list[Process]:
         """The programs in the order in which they end."""
-        names = [program.name for program in sorted(programs, key=lambda each: each.serves)]
+        names = [program.name for program in sorted(programs, key=lambda each: each.serves - each.calls)]
         return [self._children[name] for name in names if name in self._children]
 
     async def _watch(self, name: str, life: Lifecycle) -> None:

@@ -15,14 +15,16 @@ class Program:
     """A program of the demo: `python -m` and these words, unless they are a command of their own.
 
     In them {logs}, {state}, {site} and {rate} are filled in, and each port of PORTS by its name. Of one that serves the
-    others the output is for nobody, and it ends last. One that waits for a port starts when something listens there.
-    One that needs git or redis is left out where that is not installed; another one stands in for it, or none.
+    others the output is for nobody, and it ends last; one that calls others ends first. One that waits for ports
+    starts when something listens there. One that needs git or redis is left out where that is not installed; another
+    one stands in for it, or none.
     """
 
     name: str
     words: tuple[str, ...]
     serves: bool = False
-    waits_for: str | None = None
+    calls: bool = False
+    waits_for: tuple[str, ...] = ()
     needs: str | None = None
     stands_in: str | None = None
     command: bool = False
@@ -31,12 +33,12 @@ class Program:
 # What listens, and where; another port is chosen where one is taken.
 PORTS = {
     "page": 3080, "tailer": 9101, "adapter": 9102, "shipper": 9103, "syncer": 9104, "git": 9418, "s3": 9000,
-    "ambassador": 9105, "redis": 6380, "redis_a": 6378, "redis_b": 6379,
+    "ambassador": 9105, "redis": 6380, "redis_a": 6378, "redis_b": 6379, "outbound": 8088, "api": 8090, "caller": 9110,
 }  # fmt: skip
 _AMBASSADOR = (
     *("sidecars.ambassador", "--admin", "127.0.0.1:{ambassador}", "--log-level", "warning", "--state-dir", "off"),
     # A redis-cli that is open in another terminal is not waited for, as a person waits.
-    *("--grace", "1s"),
+    *("--grace", "1s", "127.0.0.1:{outbound}=http://127.0.0.1:{api}"),
 )
 # In the order of their start. They end in the same order: the application first, as in a pod with native sidecars.
 PROGRAMS = (
@@ -76,6 +78,11 @@ PROGRAMS = (
         ),
     ),
     Program(
+        "API",
+        ("sidecars.demo", "api", "--listen", "127.0.0.1:{api}", "--fail", "20", "--log-level", "warning"),
+        serves=True,
+    ),
+    Program(
         "git host",
         ("sidecars.demo", "git", "--dir", "{state}/git", "--listen", "127.0.0.1:{git}"),
         serves=True,
@@ -87,7 +94,7 @@ PROGRAMS = (
             *("sidecars.syncer", "--repo", f"http://127.0.0.1:{{git}}/{NAME}", "--root", "{site}", "--link", "current"),
             *("--period", "1s", "--max-failures", "-1", "--admin", "127.0.0.1:{syncer}", "--log-level", "warning"),
         ),
-        waits_for="git",
+        waits_for=("git",),
         needs="git",
     ),
     *(
@@ -107,10 +114,19 @@ PROGRAMS = (
     Program(
         "ambassador",
         (*_AMBASSADOR, "127.0.0.1:{redis}=redis://127.0.0.1:{redis_a},127.0.0.1:{redis_b}"),
-        waits_for="redis_b",
+        waits_for=("redis_b",),
         needs="redis",
     ),
     Program("ambassador", (*_AMBASSADOR, "127.0.0.1:{redis}=tcp://127.0.0.1:{page}"), stands_in="redis"),
+    Program(
+        "caller",
+        (
+            *("sidecars.demo", "caller", "--url", "http://127.0.0.1:{outbound}/", "--log-level", "warning"),
+            *("--admin", "127.0.0.1:{caller}"),
+        ),
+        calls=True,
+        waits_for=("api", "outbound"),
+    ),
 )
 
 

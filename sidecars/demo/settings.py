@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from sidecars.core.settings import LIFE, LOGS, Address, Common, Help, Seconds
 
@@ -41,6 +42,37 @@ class WebSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True)
     dir: Annotated[str, Help("The folder. It may be missing at first, and may be a symlink.", SHOW, metavar="DIR")]
     listen: Annotated[Address, Help("Where to serve it, as host:port.", SHOW)] = Address("127.0.0.1:8080")
     state_dir: NoState = "off"
+
+
+class ApiSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Serve an API that fails now and then; /counts says how often, and never fails."""
+
+    listen: Annotated[Address, Help("Where to serve it, as host:port.", SHOW)] = Address("127.0.0.1:8090")
+    fail: Annotated[
+        int, Help("So many percent of the requests fail, by chance, never more than two in a row.", SHOW)
+    ] = 20
+    state_dir: NoState = "off"
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 <= self.fail <= 100:
+            raise ValueError(f"--fail is {self.fail}, expected 0 to 100")
+
+
+class CallerSettings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Call an API as an application does that tries nothing again; exit 1 if a call came to nothing."""
+
+    url: Annotated[str, Help("What to call: the ambassador, which tries again.", SHOW)] = "http://127.0.0.1:8088/"
+    rate: Annotated[float, Help("How many calls a second, at most.", SHOW)] = 5.0
+    count: Annotated[int | None, Help("End after so many.", SHOW, none="", default="only when asked to")] = None
+    state_dir: NoState = "off"
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that is none, and what cannot be called."""
+        _positive(self.rate)
+        there = urlsplit(self.url)
+        if there.scheme not in ("http", "https") or not there.hostname:
+            raise ValueError(f"--url is {self.url!r}, expected http://HOST:PORT/")
 
 
 class Settings(Common, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -18,6 +18,8 @@ usage: sidecars COMMAND
   demo app          only the application that writes the logs (sidecars demo app --help)
   demo git          only the git repository that gets a commit every few seconds (sidecars demo git --help)
   demo web          only a web server of a folder (sidecars demo web --help)
+  demo api          only an API that fails now and then (sidecars demo api --help)
+  demo caller       only an application that calls it (sidecars demo caller --help)
   demo objects      what s3-shipper has put into the demo's bucket (sidecars demo objects --help)
 
   --version  --help

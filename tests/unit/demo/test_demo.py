@@ -166,8 +166,29 @@ def test_redis_is_sharded_by_ambassador(demo: Process) -> None:
             answers += client.recv(1000)
     assert answers == b"+OK\r\n" * 100
     with urllib.request.urlopen(f"{page}upstreams", timeout=10) as answer:
-        [listener] = json.load(answer)["listeners"]
-    assert [upstream["state"] for upstream in listener["upstreams"]] == ["up", "up"]
+        [redis] = [each for each in json.load(answer)["listeners"] if each["listener"].endswith(f":{port}")]
+    assert [upstream["state"] for upstream in redis["upstreams"]] == ["up", "up"]
+
+
+def test_an_api_fails_and_the_application_that_calls_it_does_not_see_it(demo: Process) -> None:
+    counts = demo.wait_for(r"an API that fails (\S+/counts),", "stderr")[1]
+    caller = demo.wait_for(r"has no error to tell: (\S+/)", "stderr")[1]
+    metrics = demo.wait_for(r"curl -s (\S+/metrics)", "stderr")[1]
+    listening(caller)
+    told = {"failed_total": 0}
+    while told["failed_total"] < 2:
+        assert demo.popen.poll() is None
+        with urllib.request.urlopen(counts, timeout=10) as answer:
+            told = json.load(answer)
+        time.sleep(0.05)
+    with urllib.request.urlopen(f"{caller}status", timeout=10) as answer:
+        called = json.load(answer)["numbers"]
+    assert called["requests_total"] > 2 and called["errors_total"] == 0
+    with urllib.request.urlopen(metrics, timeout=10) as answer:
+        retries = re.findall(
+            r'^ambassador_http_retries_total\{.*reason="status"\} (\S+)$', answer.read().decode(), re.M
+        )
+    assert float(retries[0]) >= 1
 
 
 def test_without_git_and_redis_it_is_said_and_the_rest_is_shown(tmp_path: Path) -> None:
