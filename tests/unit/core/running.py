@@ -19,7 +19,7 @@ PATIENCE = 60.0  # seconds: a failure takes them, nothing else does
 
 
 def pause(began: float) -> None:
-    """Sleep before another look, the longer the more was waited since then: looking takes time from what is looked at."""
+    """Sleep before another look, longer after a while: looking takes time from what is looked at."""
     time.sleep(min(0.05, max(0.005, (time.monotonic() - began) / 20)))
 
 
