@@ -65,7 +65,7 @@ def base(image: str) -> str:
 
 def is_root(image: str) -> bool:
     """Whether a container of this image is root's where nothing says otherwise."""
-    return _ROOT.match(base(image)) is not None and not image.startswith("curlimages/")
+    return _ROOT.match(base(image)) is not None and not image.startswith(("curlimages/", "bitnami"))
 
 
 def mebibytes(quantity: Any) -> float | None:
