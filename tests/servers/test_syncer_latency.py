@@ -21,7 +21,7 @@ from tests.servers.syncing import Place, Syncer
 from tests.unit.core.running import free_port
 
 SECRET = "s3cret-s3cret"
-PUSHES = 5
+PUSHES = 3
 ZERO = "0" * 40
 
 
