@@ -35,24 +35,28 @@ class Verdict(NamedTuple):
     """What h11 makes of a stream.
 
     whole   the messages that are whole, interim responses left out
-    begun   heads of messages, those that are not whole counted too
+    begun   what the messages are, with those that are not whole
     error   why it is no HTTP from there on; empty when it is
     rest    bytes after the last whole message that begin no other
     """
 
     whole: list[Seen]
-    begun: int
+    begun: list[str]
     error: str
     rest: bytes
 
 
 class Reader:
-    """Reads a stream of messages as it comes; `methods` are those of the requests, where it is one of responses."""
+    """Reads a stream of messages as it comes; `methods` are those of the requests, where it is one of responses.
 
-    def __init__(self, methods: Iterable[str] | None = None) -> None:
+    lines  empty lines before a request are left out
+    """
+
+    def __init__(self, methods: Iterable[str] | None = None, *, lines: bool = False) -> None:
+        self._lines = lines
         self._methods = list(methods) if methods is not None else None
         self.whole: list[Seen] = []
-        self.begun = 0
+        self.begun: list[str] = []
         self.error = ""
         self._head: h11.Request | h11.Response | None = None
         self._body = b""
@@ -65,6 +69,8 @@ class Reader:
             method = self._methods.pop(0) if self._methods else "GET"
             connection.send(h11.Request(method=method, target="/", headers=[("Host", "judge")]))
             connection.send(h11.EndOfMessage())
+        while self._lines and rest.startswith(b"\r\n"):
+            rest = rest[2:]
         if rest:
             connection.receive_data(rest)
         return connection
@@ -85,7 +91,7 @@ class Reader:
     def _take(self, event: Any) -> bool:
         if isinstance(event, h11.Request | h11.Response):
             self._head, self._body = event, b""
-            self.begun += 1
+            self.begun.append(_what(event))
         elif isinstance(event, h11.Data):
             self._body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
@@ -102,17 +108,22 @@ class Reader:
 
 
 def _seen(head: h11.Request | h11.Response, body: bytes, trailers: Pairs) -> Seen:
+    return Seen(_what(head), list(head.headers), body, trailers)
+
+
+def _what(head: h11.Request | h11.Response) -> str:
     if isinstance(head, h11.Request):
-        what = f"{head.method.decode()} {head.target.decode('latin-1')}"
-    else:
-        what = str(head.status_code)
-    return Seen(what, list(head.headers), body, trailers)
+        return f"{head.method.decode()} {head.target.decode('latin-1')}"
+    return str(head.status_code)
 
 
 def requests(data: bytes) -> Verdict:
-    """What a server reads in this."""
-    reader = Reader()
-    reader.feed(data)
+    """What a server reads in this, that leaves out empty lines before a request."""
+    reader = Reader(lines=True)
+    while data.startswith(b"\r\n"):
+        data = data[2:]
+    if data:
+        reader.feed(data)
     return reader.verdict()
 
 
