@@ -155,7 +155,11 @@ def certificates() -> dict[str, str]:
 
 
 # Secrets that a manifest tells its reader to make.
-MADE_BY_HAND = {"orders-db-tls": certificates, "shop-db": lambda: {"password": 'correct "horse" $battery'}}
+MADE_BY_HAND = {
+    "orders-db-tls": certificates,
+    "shop-db": lambda: {"password": 'correct "horse" $battery'},
+    "prices-api": lambda: {"key": "k-123"},
+}
 
 
 def secrets_made_by_hand(found: list[Document]) -> list[Document]:

@@ -22,7 +22,7 @@ from sidecars.core.settings import load
 from sidecars.init.command import PREFIX, SUBCOMMANDS
 from sidecars.shipper.__main__ import program_words
 from sidecars.syncer import words
-from tests.manifests.documents import INIT, Container, Document, containers, placed
+from tests.manifests.documents import INIT, Container, Document, containers, environment, placed
 
 # Pod Security "restricted" lets a pod have these kinds of volume.
 VOLUMES = {
@@ -150,14 +150,18 @@ def sidecar_rules(container: Container, resources: list[Document]) -> Iterator[s
         yield "its memory request is below what it was measured to need"
     if quantity(amounts.get("limits", {}).get("memory", "0")) < sidecar.most:
         yield "its memory limit is below what it was measured to need at most"
-    yield from _before(container, settings) if container.sidecar == INIT else _beside(container, settings)
+    if container.sidecar == INIT:
+        yield from _before(container, settings, environment(container, resources))
+    else:
+        yield from _beside(container, settings)
 
 
-def _before(container: Container, settings: Any) -> Iterator[str]:
+def _before(container: Container, settings: Any, variables: dict[str, str]) -> Iterator[str]:
     """Rules for what prepares the pod and ends."""
     if container.native:
         yield "is a native sidecar, which would be started again each time it has done its work"
-    if container.arguments[0] == "wait" and not any(one.startswith("--timeout") for one in container.arguments):
+    said = "INIT_TIMEOUT" in variables or any(one.startswith("--timeout") for one in container.arguments)
+    if container.arguments[0] == "wait" and not said:
         yield "does not say how long it waits"
     writable = [one["mountPath"] for one in container.spec.get("volumeMounts", []) if not one.get("readOnly")]
     for path in written_to(container.arguments[0], settings):

@@ -23,7 +23,7 @@ from tests.manifests.documents import GIT_SERVER, REDIS, S3_SERVER, Document, co
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
 
-TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVER = (
+TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVER, NGINX = (
     f"sidecars/log-tailer:{__version__}",
     f"sidecars/log-tailer:{__version__}-debug",
     f"sidecars/s3-shipper:{__version__}",
@@ -34,8 +34,9 @@ TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVE
     f"sidecars/demo:{__version__}",
     f"sidecars/s3-server:{__version__}",
     f"sidecars/redis:{__version__}",
+    f"sidecars/nginx:{__version__}",
 )
-IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVER}
+IMAGES = {TAILER, DEBUG, SHIPPER, ADAPTER, SYNCER, AMBASSADOR, INIT, DEMO, S3, REDIS_SERVER, NGINX}
 # Built here, as a manifest tells its reader to: FROM pod-init, with a model of a few files.
 MODEL = "sidecars/test-model:1"
 
@@ -47,6 +48,8 @@ STAND_INS: dict[str, Document] = {
     "motoserver/moto:5.2.5": {"image": S3},
     "python:3.13-slim": {"image": DEBUG},
     "registry.example.com/doc2vec-model-it:1.0": {"image": MODEL},
+    "nginxinc/nginx-unprivileged:1.29": {"image": NGINX},
+    # Nobody visits that one: it has to write its log by itself.
     "nginxinc/nginx-unprivileged:1.28": {"image": DEMO, "args": ["app", "--dir=/var/log/nginx"]},
     "redis:8.2": {"image": REDIS_SERVER},
 }
@@ -55,6 +58,9 @@ SERVERS = {"s3-shipper": (S3_SERVER, "s3:5000"), "git-syncer": (GIT_SERVER, "git
 # Services that pod-init waits for, and where they are in the pod: one server of the demo's stands in for them.
 WAITED_FOR = {"http://myservice:80": "http://127.0.0.1:8000", "tcp://mydb:5432": "tcp://127.0.0.1:5432"}
 STANDS_IN = ["web", "--dir=/", "--listen=127.0.0.1:5432", "--admin=127.0.0.1:8000"]
+# An API of somebody else's, and where the demo's stands in for it: it fails now and then.
+API, FAILING = "https://api.example.com", "http://127.0.0.1:8090"
+STANDS_IN_FOR_API = ["api", "--listen=127.0.0.1:8090", "--fail=20"]
 # Where pod-init fetches a model from, and where its archive is in that image.
 MODELS, ARCHIVE = "https://models.example/", "file:///archive/"
 # Where there is no server at all to stand in, nobody waits.
@@ -82,7 +88,7 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
         text = text.replace(f"http://{address}", f"http://127.0.0.1:{address.partition(':')[2]}")
     for number in range(2):
         text = re.sub(rf"redis-st-{number}\.redis-svc(\.default\.svc\.cluster\.local)?", redis_address(number), text)
-    for service, address in (WAITED_FOR | {MODELS: ARCHIVE}).items():
+    for service, address in (WAITED_FOR | {MODELS: ARCHIVE, API: FAILING}).items():
         text = text.replace(service, address)
     document = json.loads(text)
     lost: list[str] = []
@@ -133,7 +139,10 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
         pod["restartPolicy"] = "Never"
     for name in [name for name in SERVERS if any(one.sidecar == name for one in containers(pod))]:
         _add_server(pod, name, lost)
-    if any(one.sidecar == "ambassador" for one in containers(pod)):
+    if FAILING in json.dumps(pod):
+        lost.append(f"{API}: an API in the pod itself stands in for it, without TLS")
+        pod["containers"].append({"name": "api", "image": DEMO, "args": STANDS_IN_FOR_API})
+    elif any(one.sidecar == "ambassador" for one in containers(pod)):
         _add_redis(pod, lost)
     if any(address in json.dumps(pod) for address in WAITED_FOR.values()):
         lost.append(f"the Services {', '.join(WAITED_FOR)}: a server in the pod itself stands in for them")

@@ -13,6 +13,7 @@ import pytest
 from tests.manifests import documents, house, kustomize
 from tests.manifests.documents import ROOT, Document
 from tests.manifests.test_house import accept
+from tests.manifests.test_schema import VERSIONS
 
 OVERLAYS = [
     path.parent for path in documents.kustomizations() if documents.documents(path)[0]["kind"] == "Kustomization"
@@ -34,14 +35,15 @@ def built(folder: Path) -> list[Document]:
 @pytest.mark.parametrize("folder", OVERLAYS, ids=named)
 def test_what_comes_out_is_valid_and_keeps_the_house_rules(folder: Path, tmp_path: Path) -> None:
     found = built(folder)
-    for document in found:
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+    for version in VERSIONS:
+        for document in found:
+            kubernetes_validate.validate(document, version, strict=True)
     for pod in documents.pods(found):
         assert house.complaints(pod, found) == []
     added = documents.sidecars(found)
     assert added
     for container in added:
-        assert container.native
+        assert container.native == (container.sidecar != documents.INIT)
         accept(str(container.sidecar), *documents.placed(container, found, str(tmp_path)))
 
 
@@ -82,7 +84,12 @@ def test_every_deployment_of_the_overlay_gets_them(tmp_path: Path) -> None:
     kustomization = (example / "kustomization.yaml").read_text()
     (example / "kustomization.yaml").write_text(kustomization.replace("resources:", "resources:\n  - till.yaml"))
     got = [{one.sidecar for one in documents.containers(pod)} for pod in documents.pods(built(example))]
-    assert got == [{*documents.SIDECARS, None}] * 2
+    assert got == [{*documents.SIDECARS, documents.INIT, None}] * 2
+
+
+def test_what_waits_comes_last_and_so_may_wait_through_the_sidecars() -> None:
+    (pod,) = documents.pods(built(ROOT / "components" / "example"))
+    assert [one.sidecar for one in documents.containers(pod)][-2:] == [documents.INIT, None]
 
 
 @pytest.mark.parametrize("folder", OVERLAYS, ids=named)
@@ -95,12 +102,9 @@ def test_kubectl_and_the_stand_in_agree(folder: Path) -> None:
 
 def normal(found: list[Document]) -> list[str]:
     """Resources without the hashes in generated names, and in one order."""
-    return sorted(
-        re.sub(
-            rf"(({'|'.join(documents.SIDECARS)})(-defaults)?)-[0-9a-z]{{10}}\b", r"\1", json.dumps(one, sort_keys=True)
-        )
-        for one in found
-    )
+    names = "|".join((*documents.SIDECARS, documents.INIT))
+    generated = re.compile(rf"(({names})(-defaults)?)-[0-9a-z]{{10}}\b")
+    return sorted(generated.sub(r"\1", json.dumps(one, sort_keys=True)) for one in found)
 
 
 def test_every_component_is_used_by_an_overlay() -> None:

@@ -75,6 +75,8 @@ NOT_RUN = {
     "init/wait-for-job.yaml": "there is no Kubernetes API to ask here",
 }
 FLUENTD = "gallery/7-fluentd-s3.yaml"
+API = "ambassador/http.yaml"
+ALL = "all-in-one/shop.yaml"
 
 Found = list[Document]
 
@@ -116,7 +118,8 @@ class Running:
         self._once = "--one-time" in one.spec.get("args", ())
         (self.sidecar,) = of(lambda one: one.sidecar == sidecar)
         (self.application,) = of(lambda one: one.sidecar is None)
-        self._others = of(lambda one: one.sidecar not in (None, sidecar))
+        # What prepares the pod has ended by itself.
+        self._others = of(lambda one: one.sidecar not in (None, sidecar, documents.INIT))
         self.s3 = next((key for full, key in ids.items() if full.endswith("-s3")), "")
 
     def reads(self, path: str) -> str:
@@ -145,20 +148,20 @@ class Running:
 
 
 def test_every_manifest_says_what_its_sidecars_do() -> None:
-    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, *SHARDED, *PREPARED, *NOT_RUN, FLUENTD}
+    assert set(manifests()) == {*LINES, *RECORDS, *KEYS, *READ, *SHARDED, *PREPARED, *NOT_RUN, FLUENTD, API, ALL}
 
 
 @pytest.mark.parametrize("name", LINES)
 def test_its_tailer_shows_the_lines_of_the_application(name: str, podman: Podman, lost: dict[str, list[str]]) -> None:
-    with (
-        podman.playing(played(name, lost)) as ids,
-        follow(podman, Running(podman, name, ids, "log-tailer").sidecar) as log,
-    ):
-        log.wait_for(LINES[name])
+    with podman.playing(played(name, lost)) as ids:
+        with follow(podman, Running(podman, name, ids, "log-tailer").sidecar) as log:
+            log.wait_for(LINES[name])
         if name in READ:  # a pod for one more reader would take as long again
             assert found(Running(podman, name, ids, "git-syncer"), *READ[name])
         if name in SHARDED:
             assert shards(podman, ids, SHARDED[name])
+        if name in KEYS:
+            assert_every_line_is_in_the_bucket(podman, name, ids)
 
 
 @pytest.mark.parametrize("name", [name for name in LINES if name.startswith("tailer/")])
@@ -231,16 +234,20 @@ def found(running: Running, path: str, pattern: str) -> str:
     return parts[0]
 
 
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", [name for name in KEYS if name not in LINES])
 def test_its_shipper_has_put_every_line_into_the_bucket_once_when_the_pod_has_ended(
     name: str, podman: Podman, lost: dict[str, list[str]]
 ) -> None:
     with podman.playing(played(name, lost)) as ids:
-        running = Running(podman, name, ids, "s3-shipper")
-        objects = shipped(podman, running)
-        assert objects
-        assert [key for key in objects if not re.fullmatch(KEYS[name], key)] == []
-        assert sorted(line for body in objects.values() for line in body) == running.written()
+        assert_every_line_is_in_the_bucket(podman, name, ids)
+
+
+def assert_every_line_is_in_the_bucket(podman: Podman, name: str, ids: dict[str, str]) -> None:
+    running = Running(podman, name, ids, "s3-shipper")
+    objects = shipped(podman, running)
+    assert objects
+    assert [key for key in objects if not re.fullmatch(KEYS[name], key)] == []
+    assert sorted(line for body in objects.values() for line in body) == running.written()
 
 
 @pytest.mark.parametrize("name", [name for name in SHARDED if name not in LINES])
@@ -288,6 +295,22 @@ def shards(podman: Podman, ids: dict[str, str], port: int) -> bool:
     return all(each) and sorted(each[0] + each[1]) == [f"{each}:visits" for each in KEYS_SET]
 
 
+def test_its_ambassador_tries_again_what_an_api_fails_and_the_pod_ends_well(
+    podman: Podman, lost: dict[str, list[str]]
+) -> None:
+    with podman.playing(played(API, lost)) as ids:
+        running = Running(podman, API, ids, "ambassador")
+
+        def counted(name: str, label: str) -> float:
+            said = podman("exec", running.sidecar, "python", "-c", GET, "http://127.0.0.1:9105/metrics")
+            return sum(map(float, re.findall(rf"(?m)^ambassador_http_{name}\{{.*{label}.*\}} (\S+)$", said)))
+
+        wait_until(lambda: counted("retries_total", 'reason="status"') >= 2 and counted("requests_total", "2xx") >= 5)
+        running.end()
+        assert podman("inspect", "--format", "{{.State.ExitCode}}", running.sidecar).split() == ["0"]
+        assert "k-123" not in said(podman, running.sidecar)
+
+
 def test_in_fluentds_place_it_ships_what_fluentd_would_and_where(podman: Podman, lost: dict[str, list[str]]) -> None:
     with podman.playing(played(FLUENTD, lost)) as ids:
         running = Running(podman, FLUENTD, ids, "s3-shipper")
@@ -298,6 +321,38 @@ def test_in_fluentds_place_it_ships_what_fluentd_would_and_where(podman: Podman,
         # Without read_from_head fluentd leaves out what was written before its start, if the file was there: the count.
         counts = {int(re.sub(r".* INFO |:.*", "", line)) for line in running.written() if line not in lines}
         assert counts <= set(range(len(counts)))
+
+
+def test_all_of_them_do_their_work_in_one_pod(podman: Podman, lost: dict[str, list[str]]) -> None:
+    with podman.playing(played(ALL, lost)) as ids:
+        running = Running(podman, ALL, ids, "s3-shipper")
+        make_bucket(podman, running.s3)
+        (wait,) = [key for full, key in ids.items() if full.endswith("-wait")]
+        assert podman("wait", wait).split() == ["0"], said(podman, wait)
+        assert shards(podman, ids, 6379)
+        assert found(Running(podman, ALL, ids, "git-syncer"), "/git/shop/site/index.html", REVISION)
+        site = podman(
+            "exec", running.application, "python", "-c", GET_WITH_POD, "http://127.0.0.1:8080/?from=a-visitor"
+        )
+        assert re.search(rf"^shop-.*\n(.*\n)+.*{REVISION}", site), site
+        (line,) = running.written("access.log")
+        with follow(podman, Running(podman, ALL, ids, "log-tailer").sidecar) as log:
+            log.wait_for(f"^{re.escape(line)}$")
+        adapter = Running(podman, ALL, ids, "log-adapter").sidecar
+        wait_until(lambda: "a-visitor" in podman("exec", adapter, "python", "-c", GET, "http://127.0.0.1:3080/logs"))
+        running.end()
+        assert running.exit_codes() == {0}, said(podman, running.sidecar)
+        ((key, body),) = stored(podman, running.s3).items()
+        assert re.fullmatch(rf"shop/{DATED}", key)
+        assert body == [line]
+
+
+# The pod's name is in a header.
+GET_WITH_POD = """
+import sys, urllib.request
+answer = urllib.request.urlopen(sys.argv[1], timeout=10)
+print(answer.headers["X-Pod"], answer.read().decode())
+"""
 
 
 def shipped(podman: Podman, running: Running) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""Every manifest is what the API servers of the oldest and the newest supported Kubernetes take."""
+"""Every manifest is what the API servers of each supported Kubernetes take."""
 
 from __future__ import annotations
 
@@ -11,19 +11,32 @@ import pytest
 from tests.manifests import documents
 from tests.manifests.documents import ROOT, Document
 
-# 1.29 is the first to have native sidecars by default.
-VERSIONS = ("1.29", "1.31", kubernetes_validate.latest_version())
+# 1.29 is the first to have native sidecars by default; up to the newest whose schema is here.
+FIRST = (1, 29)
+VERSIONS = sorted(
+    {
+        version
+        for version in map(kubernetes_validate.utils.major_minor, kubernetes_validate.utils.all_versions())
+        if tuple(map(int, version.split("."))) >= FIRST
+    }
+)
 
 
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+def test_the_versions_are_those_with_native_sidecars_without_a_gap() -> None:
+    minors = [int(version.removeprefix("1.")) for version in VERSIONS]
+    assert minors == list(range(FIRST[1], minors[-1] + 1))
+    assert minors[-1] >= 35
+
+
 @pytest.mark.parametrize("path", documents.plain(), ids=named)
-def test_a_manifest_is_valid(path: Path, version: str) -> None:
+def test_a_manifest_is_valid(path: Path) -> None:
     for document in documents.documents(path):
-        kubernetes_validate.validate(document, version, strict=True)
+        for version in VERSIONS:
+            kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_every_file_is_known_for_what_it_is() -> None:
