@@ -37,9 +37,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_cancel", "_retrying", "arrival", "attempt", "body", "collected", "download",
-        "keep", "over", "received", "request", "resent", "rule", "sent", "serving", "session", "since", "status",
-        "target", "tried", "tries", "until", "upload", "upstream_seconds", "why",
+        "_cancel", "_retrying", "arrival", "attempt", "body", "collected", "download", "keep", "over", "received",
+        "request", "resent", "rule", "sent", "serving", "session", "since", "status", "target", "tried", "tries",
+        "until", "upload", "upstream_seconds", "why",
     )  # fmt: skip
 
     def __init__(self, session: Session, arrival: Arrival, now: float) -> None:
@@ -316,6 +316,7 @@ class Exchange:
         self.why = why
         self.serving.ended(self)
         self.session.exchanged(self)
+        self._forget()
 
     def abort(self, why: str) -> None:
         """Break off what has begun, so that the client knows that it is not all."""
@@ -324,6 +325,11 @@ class Exchange:
         self.why = why
         self.serving.ended(self)
         self.session.cut(self)
+        self._forget()
+
+    def _forget(self) -> None:
+        # They refer to it in circles, which the garbage collector would have to find.
+        self.upload = self.download = self._retrying = None
 
     def client_gone(self) -> None:
         """The client has gone: nobody waits for the answer."""

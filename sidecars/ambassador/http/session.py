@@ -45,9 +45,8 @@ class Session(Stream):
     """
 
     __slots__ = (
-        "_after", "_begun", "_half", "_lingering", "_read_whole", "_seen", "_serving_now", "_upgraded",
-        "buffer", "client", "closed",
-        "connection", "due", "exchange", "serving",
+        "_after", "_begun", "_half", "_lingering", "_read_whole", "_seen", "_serving_now", "_upgraded", "buffer",
+        "client", "closed", "connection", "due", "exchange", "serving",
     )  # fmt: skip
 
     def __init__(self, serving: Serving, connection: Connection) -> None:
