@@ -40,6 +40,7 @@ torture: .venv/dev  ## kill, rotate and stall with SEEDS=100 seeds; writes the s
 	$(bin)/python tests/servers/syncer_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-syncer.md
 	$(bin)/python tests/servers/init_torture.py --seeds $$((2 * $(SEEDS))) --jobs 2 | tee bench/results/torture-init.md
 	$(bin)/python tests/servers/ambassador_torture.py --seeds $(SEEDS) --jobs 2 | tee bench/results/torture-ambassador.md
+	FUZZ_EXAMPLES=$$((200 * $(SEEDS))) $(bin)/python -m pytest -q -n 2 tests/servers/test_ambassador_http_fuzz.py
 
 slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's radosgw; 100,000 connections; each image built twice is the same bytes
 	$(bin)/python tests/slow/radosgw_shipper.py | tee bench/results/radosgw.md

@@ -1,6 +1,7 @@
 """ambassador under clients that check every byte and every answer, while all that it leans on fails, and it is killed.
 
-python tests/servers/ambassador_torture.py --seeds 100 --jobs 2     # a summary as a Markdown table on stdout
+python tests/servers/ambassador_torture.py --seeds 100 --jobs 2     # a summary as Markdown tables on stdout
+python tests/servers/ambassador_torture.py --only http --seeds 10   # one of: streams (TCP and Redis mode), http
 python tests/servers/ambassador_torture.py --seed 4711              # one of them again
 """
 
@@ -32,6 +33,7 @@ import trustme
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from sidecars.ambassador.redis.ring import Node, Ring
+from tests.servers import ambassador_torture_http
 from tests.servers.ambassador import Ambassador
 from tests.servers.ambassador_torture_redis import AFTER, Front, Redis
 from tests.servers.ambassador_torture_tcp import PATIENCE, Client, Ledger, Server
@@ -458,10 +460,10 @@ def run(seed: int, clients: int = 500, seconds: float = 8.0) -> Trial:
     return trial
 
 
-def runs(seeds: list[int], jobs: int, clients: int, seconds: float) -> list[Trial]:
+def runs(play: Callable[..., Any], seeds: list[int], jobs: int, clients: int, seconds: float) -> list[Any]:
     """Play several, each in a process that has a core for itself."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(run, seed, clients, seconds) for seed in seeds]
+        waiting = [pool.submit(play, seed, clients, seconds) for seed in seeds]
         trials = []
         for each in waiting:
             trials.append(each.result())
@@ -504,11 +506,17 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--only", choices=("streams", "http"), help="streams are TCP and Redis mode")
     options = parser.parse_args()
     seeds = [*options.seed, *range(1, options.seeds + 1)]
-    trials = runs(seeds, options.jobs, options.clients, options.seconds)
-    print(summary(trials))
-    return 0 if all(each.passed for each in trials) else 1
+    modes = {"streams": (run, summary), "http": (ambassador_torture_http.run, ambassador_torture_http.summary)}
+    passed = True
+    for name in [options.only] if options.only else modes:
+        play, summed = modes[name]
+        trials = runs(play, seeds, options.jobs, options.clients, options.seconds)
+        print(f"## {name.upper() if name == 'http' else 'TCP and Redis'}\n\n{summed(trials)}\n", flush=True)
+        passed = passed and all(each.passed for each in trials)
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

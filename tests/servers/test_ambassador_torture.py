@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.servers import ambassador_torture
+from tests.servers import ambassador_torture, ambassador_torture_http
 from tests.servers.redis_server import needs_redis
 
 SEEDS = [random.SystemRandom().randrange(1_000_000) for _ in range(4)]
 CLIENTS = 10
 SECONDS = 0.8
+HTTP_CLIENTS = 60
+HTTP_SECONDS = 1.0
 
 
 @needs_redis
@@ -27,3 +29,12 @@ def test_every_byte_and_every_answer_is_right_whatever_fails_and_is_killed():
     assert sum(trial.counts["whole"] for trial in trials) > 50
     assert sum(trial.counts["answers"] for trial in trials) > 50
     assert sum(sum(trial.faults.values()) for trial in trials) >= 4
+
+
+def test_each_request_is_answered_with_its_own_answer_and_made_once_whatever_is_killed():
+    trial = ambassador_torture_http.run(SEEDS[0], HTTP_CLIENTS, HTTP_SECONDS)
+    print(trial)
+    options = f"--only http --clients {HTTP_CLIENTS} --seconds {HTTP_SECONDS} --seed {trial.seed}"
+    assert trial.passed, f"again: python tests/servers/ambassador_torture.py {options}\n{trial}"
+    assert trial.counts["200"] > 50
+    assert sum(trial.faults.values())
