@@ -48,7 +48,7 @@ slow: .venv/dev  ## what takes long and rarely breaks: s3-shipper with Ceph's ra
 	images/twice
 
 bench: .venv/dev .venv-bench/installed  ## each claim about speed, measured beside the peers that this machine has
-	@for name in tailer shipper adapter syncer ambassador init convert; do \
+	@for name in tailer shipper adapter syncer ambassador ambassador_http init convert; do \
 	    BENCH_PYTHON=.venv-bench/bin/python $(bin)/python bench/$$name.py; done
 	$(bin)/python -m bench.table
 
