@@ -660,7 +660,7 @@ def test_a_body_that_is_too_large_is_answered_413(shared, log):
 # Upgrades
 
 
-def test_a_websocket_passes_both_ways(client, services):
+def test_a_websocket_passes_both_ways(client, services, shared, log):
     key = base64.b64encode(os.urandom(16)).decode()
 
     def websocket(got: Got, connection: socket.socket) -> None:
@@ -679,6 +679,8 @@ def test_a_websocket_passes_both_ways(client, services):
     assert client.file.read(200_000) == b"MORE" * 50_000
     client.sock.shutdown(socket.SHUT_WR)
     assert client.ended
+    said = record(shared, log, "/websocket")
+    assert [said[name] for name in ("status", "received_bytes", "sent_bytes", "why")] == [101, 200_005, 200_010, ""]
 
 
 def test_an_upgrade_that_is_not_wanted_is_an_answer_like_others(client, origin):

@@ -128,7 +128,7 @@ class Serving:
 
     def park(self, exchange: Exchange, refusal: Refusal) -> None:
         """Let it wait for keys."""
-        self._parked[exchange] = refusal, self.loop.now + _KEYS
+        self._parked[exchange] = refusal, exchange.since + _KEYS  # however often it is asked again
 
     def _ask_again(self) -> None:
         for exchange in list(self._parked):

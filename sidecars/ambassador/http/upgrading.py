@@ -18,8 +18,8 @@ class Upgraded:
     """A client and an upstream that speak past us: the owner of two flows."""
 
     __slots__ = (
-        "_attempt", "_back", "_exchange", "_link", "_looked", "_moved", "_out", "_over", "_to_client", "_to_upstream",
-        "loop",
+        "_attempt", "_back", "_exchange", "_heads", "_link", "_looked", "_moved", "_out", "_over", "_to_client",
+        "_to_upstream", "loop",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, attempt: Attempt, link: Link, head: bytes, rest: bytes) -> None:
@@ -30,6 +30,7 @@ class Upgraded:
         # What one side has not taken yet comes first.
         self._to_client = bytes(exchange.session.held or b"") + head + rest
         self._to_upstream = bytes(link.held or b"")
+        self._heads = len(self._to_client) - len(rest), len(self._to_upstream)
         exchange.session.held = link.held = None
         self._over = False
         self._moved = self.loop.now
@@ -77,8 +78,8 @@ class Upgraded:
         session = exchange.session
         session.received += out.count
         session.sent += back.count
-        exchange.sent = back.count
-        exchange.received = out.count
+        exchange.sent = max(0, back.count - self._heads[0])
+        exchange.received = max(0, out.count - self._heads[1])
         # The attempt closes the one, the session the other.
         self._attempt.link = self._link
         exchange.let_go(self._attempt, why)
