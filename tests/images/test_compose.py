@@ -1,6 +1,7 @@
 """docker-compose.yml, brought up as a newcomer does, and one request followed through all of it."""
 
 import contextlib
+import functools
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3
 import docker
@@ -89,12 +91,18 @@ class Suite:
         samples = [sample for family in families for sample in family.samples if sample.name == name]
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
-    def objects(self) -> dict[str, str]:
-        """What is in the bucket, by key; with the keys that the head of the file gives to curl."""
+    @functools.cached_property
+    def s3(self) -> Any:
+        """A client with the keys that the head of the file gives to curl."""
         keys = {"aws_access_key_id": "demo", "aws_secret_access_key": "demo-secret"}
-        s3 = boto3.client("s3", "us-east-1", endpoint_url=f"http://127.0.0.1:{self.ports['S3_PORT']}", **keys)
-        found = [each["Key"] for each in s3.list_objects_v2(Bucket="logs", Prefix="demo/").get("Contents", [])]
-        return {key: gzip.decompress(s3.get_object(Bucket="logs", Key=key)["Body"].read()).decode() for key in found}
+        return boto3.client("s3", "us-east-1", endpoint_url=f"http://127.0.0.1:{self.ports['S3_PORT']}", **keys)
+
+    def objects(self) -> list[str]:
+        """The text of each object in the bucket; what the shipper tries the server with is none, and soon gone."""
+        found = self.s3.list_objects_v2(Bucket="logs", Prefix="demo/").get("Contents", [])
+        keys = [each["Key"] for each in found if each["Key"].endswith(".gz")]
+        bodies = [self.s3.get_object(Bucket="logs", Key=key)["Body"].read() for key in keys]
+        return [gzip.decompress(body).decode() for body in bodies]
 
     def wait_for(self, happened: Callable[[], object], *services: str, patience: float = 40) -> object:
         """Wait until something is so, and give it; or fail with what these services have said."""
@@ -139,7 +147,7 @@ def test_a_request_goes_from_the_access_log_to_stdout_to_the_page_to_the_bucket_
     assert abs(time.time() - time.mktime(time.strptime(record["time"], "%Y-%m-%dT%H:%M:%SZ")) + time.timezone) < 60
     assert suite.metric("log-adapter", "adapter_requests_total", method="GET", status_class="2xx") >= 1
 
-    [body] = suite.wait_for(lambda: [one for one in suite.objects().values() if path in one], "s3-shipper", "s3")
+    [body] = suite.wait_for(lambda: [one for one in suite.objects() if path in one], "s3-shipper", "s3")
     assert body.splitlines().count(line) == 1
     assert suite.metric("s3-shipper", "shipper_objects_total") >= 1
     assert suite.metric("s3-shipper", "follow_lost_bytes_total") == 0
@@ -188,12 +196,29 @@ def test_the_keys_are_on_both_redis_servers_and_the_application_counts(suite):
     assert suite.metric("ambassador", "ambassador_redis_command_seconds_count", command="set") == 40
 
 
+# Asks as `curl` would, which no image has.
+ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+
+
+def test_an_application_sees_no_error_while_the_api_that_it_calls_fails(suite):
+    def failed() -> int:
+        counts = json.loads(suite.run("api", "python", "-c", ASK, "http://127.0.0.1:9000/counts"))
+        return counts["failed_total"] if counts["failed_total"] >= 3 else 0
+
+    failed = suite.wait_for(failed, "api", "ambassador")
+    status = json.loads(suite.run("caller", "python", "-c", ASK, "http://127.0.0.1:9110/status"))
+    assert status["numbers"]["requests_total"] > 3 and status["numbers"]["errors_total"] == 0
+    assert '"event": "call failed"' not in suite.logs("caller")
+    assert suite.metric("ambassador", "ambassador_http_retries_total", listener=":8081") >= failed
+
+
 @pytest.mark.parametrize(
     ("gate", "opens", "said"),
     [
         ("config", "web", '"event": "written"'),
         ("wait-for-web", "visitors", '"target": "http://web:8080/"'),
-        ("wait-for-redis", "visits", '"target": "redis://127.0.0.1:6380"'),
+        ("wait-for-servers", "visits", '"target": "redis://127.0.0.1:6380"'),
+        ("wait-for-servers", "caller", '"target": "http://127.0.0.1:8081/price"'),
     ],
 )
 def test_an_application_starts_once_what_prepares_it_has_ended_well(suite, gate, opens, said):
@@ -215,7 +240,7 @@ def test_the_pages_are_good_to_look_at(suite):
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         for name, port, text in (
             ("compose-log-adapter", "ADAPTER_PORT", "/orders"),
-            ("compose-ambassador", "AMBASSADOR_PORT", "redis-1:6379"),
+            ("compose-ambassador", "AMBASSADOR_PORT", "api:9000"),
         ):
             page.goto(f"http://127.0.0.1:{suite.ports[port]}/", wait_until="commit")
             page.get_by_text(text).first.wait_for()
