@@ -137,13 +137,7 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
     if pod.get("restartPolicy", "Always") != "Never":
         lost.append("restarts: a container that fails must be seen")
         pod["restartPolicy"] = "Never"
-    for name in [name for name in SERVERS if any(one.sidecar == name for one in containers(pod))]:
-        _add_server(pod, name, lost)
-    if FAILING in json.dumps(pod):
-        lost.append(f"{API}: an API in the pod itself stands in for it, without TLS")
-        pod["containers"].append({"name": "api", "image": DEMO, "args": STANDS_IN_FOR_API})
-    elif any(one.sidecar == "ambassador" for one in containers(pod)):
-        _add_redis(pod, lost)
+    _add_servers(pod, lost)
     if any(address in json.dumps(pod) for address in WAITED_FOR.values()):
         lost.append(f"the Services {', '.join(WAITED_FOR)}: a server in the pod itself stands in for them")
         pod["containers"].append({"name": "services", "image": DEMO, "args": STANDS_IN})
@@ -153,6 +147,17 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
             volume.update(_stand_in(secret, lost))
     for container in [*pod.get("initContainers", []), *pod["containers"]]:
         _simplify(container, lost)
+
+
+def _add_servers(pod: Document, lost: list[str]) -> None:
+    sidecars = {one.sidecar for one in containers(pod)}
+    for name in [name for name in SERVERS if name in sidecars]:
+        _add_server(pod, name, lost)
+    if FAILING in json.dumps(pod):
+        lost.append(f"{API}: an API in the pod itself stands in for it, without TLS")
+        pod["containers"].append({"name": "api", "image": DEMO, "args": STANDS_IN_FOR_API})
+    elif "ambassador" in sidecars:
+        _add_redis(pod, lost)
 
 
 def _add_server(pod: Document, sidecar: str, lost: list[str]) -> None:
