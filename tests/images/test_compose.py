@@ -237,14 +237,15 @@ def test_the_pages_are_good_to_look_at(suite):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 800})
-        for name, port, text in (
-            ("compose-log-adapter", "ADAPTER_PORT", "/orders"),
-            ("compose-ambassador", "AMBASSADOR_PORT", "api:9000"),
-        ):
-            page.goto(f"http://127.0.0.1:{suite.ports[port]}/", wait_until="commit")
-            page.get_by_text(text).first.wait_for()
-            page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        ambassador, logs = context.new_page(), context.new_page()
+        ambassador.goto(f"http://127.0.0.1:{suite.ports['AMBASSADOR_PORT']}/", wait_until="commit")
+        logs.goto(f"http://127.0.0.1:{suite.ports['ADAPTER_PORT']}/", wait_until="commit")
+        logs.get_by_text("/orders/").first.wait_for()
+        logs.screenshot(path=SCREENSHOTS / "compose-log-adapter.png")
+        ambassador.get_by_text(re.compile(r"^[1-9].*/s$")).first.wait_for()
+        ambassador.get_by_text("api:9000").first.wait_for()
+        ambassador.screenshot(path=SCREENSHOTS / "compose-ambassador.png", full_page=True)
         browser.close()
 
 
