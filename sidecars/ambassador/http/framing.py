@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from sidecars.ambassador.http.heads import Malformed, read_request, read_response
@@ -76,19 +77,17 @@ def arrival(data: bytes, id_header: bytes | None) -> Arrival:
 
     Raises Malformed, with the status to answer.
     """
-    method, target, version, headers = read_request(data)
+    method, target, old, headers, told = read_request(data, _telling(id_header))
     if len(headers) > _MOST_HEADERS:
         raise Malformed(431, "there are too many headers")
-    told = _told(headers, id_header)
-    get = told.get
-    old = version == b"1.0"
     if method == "CONNECT":
         raise Malformed(405, "CONNECT is not served here")
+    get = told.get
     length = _request_length(get(b"content-length"), get(b"transfer-encoding"), old)
     target, host = _place(target, _one_host(get(b"host"), old))
-    request = Request(method, target, headers, length)
-    if id_header and (ids := get(id_header)) and len(ids) == 1 and _ID.fullmatch(ids[0]):
-        request.id = ids[0].decode("ascii")
+    request = Request(str(method), target, headers, length)
+    if id_header and (id := get(id_header)) and _ID.fullmatch(id):
+        request.id = id.decode("ascii")
     connection = get(b"connection")
     tokens = _tokens(connection) if connection else _NO_TOKENS
     keep = b"keep-alive" in tokens if old else b"close" not in tokens
@@ -108,27 +107,24 @@ def arrival(data: bytes, id_header: bytes | None) -> Arrival:
     )
 
 
-def _told(headers: Headers, id_header: bytes | None) -> dict[bytes, list[bytes]]:
-    """Pick out the headers that say something of the connection."""
-    told: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        low = name.lower()
-        if low in _TELLING or low == id_header:
-            if low in told:
-                told[low].append(value)
-            else:
-                told[low] = [value]
-    return told
+@lru_cache(64)
+def _telling(id_header: bytes | None) -> frozenset[bytes]:
+    return _TELLING if id_header is None else _TELLING | {id_header}
 
 
-def _one_host(hosts: list[bytes] | None, old: bool) -> bytes:
-    if hosts is None:
+def _one_host(host: bytes | None, old: bool) -> bytes:
+    if host is None:
         if not old:
             raise Malformed(400, "Host is missing")
         return b""
-    if len(hosts) > 1 or not _HOST.fullmatch(hosts[0]):
-        raise Malformed(400, "Host is malformed" if len(hosts) == 1 else "there is more than one Host")
-    return hosts[0]
+    if not _is_host(host):
+        raise Malformed(400, "Host is malformed, or there is more than one")
+    return host
+
+
+@lru_cache(256)
+def _is_host(host: bytes) -> bool:
+    return _HOST.fullmatch(host) is not None
 
 
 def _place(target: bytes, host: bytes) -> tuple[bytes, bytes]:
@@ -146,72 +142,66 @@ def _place(target: bytes, host: bytes) -> tuple[bytes, bytes]:
     return (path if path[:1] == b"/" else b"/" + path), found[1]
 
 
-def _request_length(lengths: list[bytes] | None, codings: list[bytes] | None, old: bool) -> int | None:
-    if codings is None:
-        return 0 if lengths is None else _length(lengths, 400)
-    if lengths is not None:
+def _request_length(said: bytes | None, coding: bytes | None, old: bool) -> int | None:
+    if coding is None:
+        return 0 if said is None else _length(said, 400)
+    if said is not None:
         raise Malformed(400, "Content-Length and Transfer-Encoding are both there")
     if old:
         raise Malformed(400, "HTTP/1.0 has no Transfer-Encoding")
-    if len(codings) > 1 or codings[0].lower() != b"chunked":
+    if coding.lower() != b"chunked":
         raise Malformed(501, "the Transfer-Encoding is not chunked alone")
     return None
 
 
-def _length(lengths: list[bytes], status: int) -> int:
-    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+def _length(said: bytes, status: int) -> int:
+    if not _DIGITS.fullmatch(said):
         raise Malformed(status, "Content-Length is malformed")
-    return int(lengths[0])
+    return int(said)
 
 
-def _tokens(values: list[bytes]) -> frozenset[bytes]:
-    usual = _USUAL.get(values[0])
-    if usual is not None and len(values) == 1:
-        return usual
-    return frozenset(token.strip(b" \t").lower() for value in values for token in value.split(b","))
+def _tokens(value: bytes) -> frozenset[bytes]:
+    usual = _USUAL.get(value)
+    return usual if usual is not None else frozenset(each.strip(b" \t").lower() for each in value.split(b","))
 
 
-def _upgrade(protocols: list[bytes] | None, tokens: frozenset[bytes]) -> bytes:
+def _upgrade(protocols: bytes | None, tokens: frozenset[bytes]) -> bytes:
     """Give what is asked for; HTTP/2 is not to be had, and whoever asks for it goes on with HTTP/1.1 by itself."""
     if not protocols or b"upgrade" not in tokens:
         return b""
-    wanted = [each.strip(b" \t") for value in protocols for each in value.split(b",")]
+    wanted = [each.strip(b" \t") for each in protocols.split(b",")]
     return b", ".join(each for each in wanted if each and not each.lower().startswith((b"h2", b"http/", b"tls/")))
 
 
-def _expects(expectations: list[bytes]) -> bool:
-    if any(each.lower() != b"100-continue" for each in expectations):
+def _expects(expectation: bytes) -> bool:
+    if expectation.lower() != b"100-continue":
         raise Malformed(417, "the expectation is not known")
     return True
 
 
 def reply(data: bytes, method: str) -> Reply:
     """Read the head of a response to a request of this method. Raises Malformed."""
-    status, reason, version, headers = read_response(data)
+    subject, reason, old, headers, told = read_response(data, _TELLING)
     if len(headers) > _MOST_HEADERS:
         raise Malformed(502, "the answer has too many headers")
-    told = _told(headers, None)
-    get = told.get
+    status, get = int(subject), told.get
     connection = get(b"connection")
     tokens = _tokens(connection) if connection else _NO_TOKENS
-    old = version == b"1.0"
     length = _reply_length(status, method, get(b"content-length"), get(b"transfer-encoding"), old)
     keep = b"close" not in tokens and length != UNTIL_CLOSE and (not old or b"keep-alive" in tokens)
     upgrade = get(b"upgrade")
-    stay = _STAY.search(told[b"keep-alive"][0]) if b"keep-alive" in told else None
-    return Reply(
-        status, reason, headers, length, keep, tokens, upgrade[0] if upgrade else b"", int(stay[1]) if stay else None
-    )
+    stay = _STAY.search(told[b"keep-alive"]) if b"keep-alive" in told else None
+    return Reply(status, reason, headers, length, keep, tokens, upgrade or b"", int(stay[1]) if stay else None)
 
 
-def _reply_length(status: int, method: str, lengths: list[bytes] | None, codings: list[bytes] | None, old: bool) -> int:
+def _reply_length(status: int, method: str, said: bytes | None, coding: bytes | None, old: bool) -> int:
     length = UNTIL_CLOSE
-    if codings is not None:
-        if old or lengths is not None or len(codings) > 1 or codings[0].lower() != b"chunked":
+    if coding is not None:
+        if old or said is not None or coding.lower() != b"chunked":
             raise Malformed(502, "the answer's Transfer-Encoding cannot be understood")
         length = CHUNKED
-    elif lengths is not None:
-        length = _length(lengths, 502)
+    elif said is not None:
+        length = _length(said, 502)
     if method == "HEAD" or status < 200 or status in (204, 304):
         return 0
     return length

@@ -7,6 +7,7 @@ ends is for framing.py to say, which counts, and knows what comes after it.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import httptools
 
@@ -29,14 +30,36 @@ class Malformed(SidecarError):  # noqa: N818  (named for what is so)
         self.status = status
 
 
+class Read(NamedTuple):
+    """A head.
+
+    subject  "GET", or the status
+    text     the target, or the reason
+    old      it is HTTP/1.0
+    headers  as they came
+    told     those whose names were asked for, in small letters; what was sent twice is joined by commas
+    """
+
+    subject: str | int
+    text: bytes
+    old: bool
+    headers: Headers
+    told: dict[bytes, bytes]
+
+
 class _Reader:
     """What the parser tells of one head."""
 
-    __slots__ = ("complete", "headers", "text")
+    __slots__ = ("complete", "headers", "telling", "text", "told")
 
     def __init__(self) -> None:
+        self.begin(frozenset())
+
+    def begin(self, telling: frozenset[bytes]) -> None:
         self.headers: Headers = []
-        self.text = b""  # the target, or the reason
+        self.told: dict[bytes, bytes] = {}
+        self.telling = telling
+        self.text = b""
         self.complete = False
 
     def on_url(self, part: bytes) -> None:
@@ -45,8 +68,11 @@ class _Reader:
     on_status = on_url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # The parser keeps a value's spaces at its end.
-        self.headers.append((name, value.rstrip(b" \t")) if value[-1:] in (b" ", b"\t") else (name, value))
+        value = value.rstrip(b" \t")  # the parser keeps the spaces at its end
+        self.headers.append((name, value))
+        low = name.lower()
+        if low in self.telling:
+            self.told[low] = self.told[low] + b", " + value if low in self.told else value
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -55,11 +81,8 @@ class _Reader:
 _reader = _Reader()
 
 
-def read_request(data: bytes) -> tuple[str, bytes, bytes, Headers]:
-    """Read the head of a request: its method, target, version ("1.1") and headers.
-
-    Raises Malformed.
-    """
+def read_request(data: bytes, telling: frozenset[bytes]) -> Read:
+    """Read the head of a request, and tell the headers of these names. Raises Malformed."""
     line = data[: data.find(b"\r\n")]
     version = line[-9:]  # with the space: without it, the parser takes the whole for a target of HTTP/0.9
     if line[:1] in _EMPTY:  # the parser leaves these out, and others do not
@@ -67,8 +90,7 @@ def read_request(data: bytes) -> tuple[str, bytes, bytes, Headers]:
     if version not in (b" HTTP/1.1", b" HTTP/1.0"):
         raise _unversioned(line)
     reader = _reader
-    headers: Headers = []
-    reader.headers, reader.text, reader.complete = headers, b"", False
+    reader.begin(telling)
     # A new one each time, for a few tenths of a microsecond: the last waits for a body, or takes nothing after a close.
     parser = httptools.HttpRequestParser(reader)
     try:
@@ -79,7 +101,7 @@ def read_request(data: bytes) -> tuple[str, bytes, bytes, Headers]:
         raise _malformed(error) from None
     if not reader.complete:
         raise Malformed(400, "the head is malformed")
-    return parser.get_method().decode("ascii"), reader.text, version[6:], headers
+    return Read(parser.get_method().decode("ascii"), reader.text, version[-1:] == b"0", reader.headers, reader.told)
 
 
 def _unversioned(line: bytes) -> Malformed:
@@ -94,16 +116,12 @@ def _malformed(error: httptools.HttpParserError) -> Malformed:
     return Malformed(400, "the head is malformed")
 
 
-def read_response(data: bytes) -> tuple[int, bytes, bytes, Headers]:
-    """Read the head of a response: its status, reason, version ("1.1") and headers.
-
-    Raises Malformed.
-    """
+def read_response(data: bytes, telling: frozenset[bytes]) -> Read:
+    """Read the head of a response, and tell the headers of these names. Raises Malformed."""
     if data[:7] != b"HTTP/1." or data[7:8] not in (b"0", b"1"):
         raise Malformed(502, "the answer is not HTTP/1.1 or HTTP/1.0")
     reader = _reader
-    headers: Headers = []
-    reader.headers, reader.text, reader.complete = headers, b"", False
+    reader.begin(telling)
     parser = httptools.HttpResponseParser(reader)
     try:
         parser.feed_data(data)
@@ -117,4 +135,4 @@ def read_response(data: bytes) -> tuple[int, bytes, bytes, Headers]:
     # The parser lets both pass, and who gets them may read them as something else.
     if status < 100 or _CONTROL.search(reader.text):
         raise Malformed(502, "the answer's first line is malformed")
-    return status, reader.text, data[5:8], headers
+    return Read(status, reader.text, data[7:8] == b"0", reader.headers, reader.told)

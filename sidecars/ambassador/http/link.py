@@ -72,7 +72,7 @@ class Link(Stream):
         if not self.readable and self.sharp:
             return not self.ending
         try:
-            self.sock.recv(1)
+            self.sock.recv(4096)  # what is left unread would make a reset of its end
         except BlockingIOError:
             self.readable = False
             return True
