@@ -123,6 +123,7 @@ class Plane:
                 self._leaving.remove(gate)
                 break
         else:
+            self.tally(route.id).doubted.clear()  # another mode may have no answers to be judged by
             gate = Gate(self, route, _mode(route))
         self._gates[route.id] = gate
         return gate
