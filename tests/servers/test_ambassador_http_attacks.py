@@ -5,12 +5,15 @@ What upstreams and clients get is read by h11, another parser than ours.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 
-from tests.servers.ambassador import Ambassador, configured, running
+from tests.servers.ambassador import Ambassador, Upstream, configured, running
 from tests.servers.http_judge import Recorder, Seen, Verdict, responses, told
 
 AFTER = b"GET /after HTTP/1.1\r\nHost: client.test\r\n\r\n"
@@ -389,6 +392,9 @@ ANSWERS: list[tuple[str, bytes, str]] = [
     ("more than it says", HEAD + LENGTH % (2, b"ok" + POISON), "200 ok"),
     ("two answers", HEAD + LENGTH % (2, b"ok") + POISON, "200 ok"),
     ("more after chunks", HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" + POISON, "200 ok"),
+    ("more than it says, after much", HEAD + LENGTH % (300_000, b"a" * 300_000 + POISON), f"200 {'a' * 300_000}"),
+    ("more after many chunks", HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"a\r\n0123456789\r\n" * 20_000
+     + b"0\r\n\r\n" + POISON, f"200 {'0123456789' * 20_000}"),
     ("a body where there is none", b"HTTP/1.1 204 No\r\nContent-Length: 6\r\n\r\npoison" + POISON, "204 "),
     ("a body of a 304", b"HTTP/1.1 304 No\r\nContent-Length: 6\r\n\r\n" + POISON, "304 "),
     ("a bare CR in a value", HEAD + b"X: a\rContent-Length: 0\r\n" + LENGTH % (2, b"ok"), "502"),
@@ -481,6 +487,59 @@ def test_an_answer_is_one_or_none_and_the_next_is_the_next_ones(hostile, number)
         assert second.body == b"clean"
     assert responses(told(hostile.connect(), next)).whole[0].body == b"clean"
     assert hostile.process.poll() is None
+
+
+def test_what_an_upstream_says_unasked_is_nobodys_answer():
+    heard, over = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        while b"\r\n\r\n" in connection.recv(65536):
+            connection.sendall(HEAD + LENGTH % (5, b"clean"))
+            if not over.is_set():
+                assert heard.wait(30)
+                connection.sendall(POISON)
+                with contextlib.suppress(ConnectionResetError):  # it is closed over what was not read
+                    while connection.recv(65536):
+                        pass
+                over.set()
+
+    with (
+        Upstream(serve) as upstream,
+        running(f":0=http://{upstream.address}") as ambassador,
+        ambassador.connect() as client,
+        client.makefile("rb") as answers,
+    ):
+        client.sendall(AFTER)
+        assert b"".join(iter(answers.readline, b"\r\n"))
+        assert answers.read(5) == b"clean"
+        heard.set()
+        assert over.wait(30)  # that connection is not used again
+        client.sendall(AFTER)
+        assert b"".join(iter(answers.readline, b"\r\n")).startswith(b"HTTP/1.1 200")
+        assert answers.read(5) == b"clean"
+
+
+def test_the_rest_of_a_body_that_was_answered_early_is_no_request_on_either_side():
+    heads: list[bytes] = []
+    rests: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        heads.append(connection.recv(65536))
+        connection.sendall(HEAD + LENGTH % (5, b"early"))
+        rests.extend(iter(lambda: connection.recv(65536), b""))
+
+    with Upstream(serve) as upstream, running(f":0=http://{upstream.address}") as ambassador:
+        for _ in range(3):
+            with ambassador.connect() as client, contextlib.suppress(ConnectionError):
+                client.sendall(post(b"Content-Length: 1000", body=b"abc"))
+                got = client.recv(65536)
+                assert b"early" in got or b"early" in client.recv(65536)
+                client.sendall(b"a" * 997 + EVIL)
+                while client.recv(65536):
+                    pass
+        assert len(heads) == 3
+        assert all(each.startswith(b"POST /a ") for each in heads)
+        assert b"evil" not in b"".join(rests)
 
 
 def test_an_answer_to_head_has_no_body_whatever_comes():
