@@ -215,9 +215,10 @@ class Listener(Part, frozen=True):
         checking.listener(self)
         force_setattr(self, "listen", self.listen.removeprefix("unix://"))
         if self.http is not None:
+            force_setattr(self, "tls", self.tls and _speaking(self.tls))
+        if self.http is not None and self.redis is None:
             upstreams = [replace(each, tls=each.tls and _speaking(each.tls)) for each in self.upstreams]
             force_setattr(self, "upstreams", tuple(upstreams))
-            force_setattr(self, "tls", self.tls and _speaking(self.tls))
 
     @property
     def id(self) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -267,6 +270,46 @@ def test_keys_of_a_dead_shard_are_503_until_it_is_back_and_those_of_the_other_ar
             two.restart()
             ambassador.until(lambda: {view.ask(key).status for key in lost} == {404})
             assert {view.ask(key, "PUT", b"again").status for key in keys} == {204}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_answer_is_somebody_elses_while_shards_are_killed(tmp_path: Path, workers: str) -> None:
+    with RedisServer() as one, RedisServer() as two:
+        made = listener(one, two, mode={"on_failure": "fail"}) | {"eject": {"time": "0.1s", "max_time": "0.2s"}}
+        flag = configured(tmp_path / "config.json", made)
+        with running(flag, f"--workers={workers}") as ambassador:
+            done = threading.Event()
+
+            def failing() -> float:
+                return ambassador.sum("http_requests_total", **{"class": "5xx"})
+
+            def calling(number: int) -> tuple[set[int], set[bytes]]:
+                statuses, wrong = set(), set()
+                with client(ambassador.connect()) as view:
+                    for turn in itertools.count():
+                        key, value = f"/keys/{number}-{turn % 20}", b"%d:%d" % (number, turn) * (1 + turn % 7 * 500)
+                        kept = view.ask(key, "PUT", value)
+                        got = view.ask(key)
+                        statuses |= {kept.status, got.status}
+                        if kept.status == 204 and got.status == 200 and got.body != value:
+                            wrong.add(got.body[:40])
+                        if done.is_set():
+                            return statuses, wrong
+
+            with ThreadPoolExecutor(8) as pool:
+                callers = [pool.submit(calling, number) for number in range(8)]
+                try:
+                    for server in (one, two, one):
+                        before = failing()
+                        server.kill()
+                        ambassador.until(lambda before=before: failing() > before)
+                        server.restart()
+                finally:
+                    done.set()
+            results = [caller.result() for caller in callers]
+            assert set().union(*(wrong for _, wrong in results)) == set()
+            assert set().union(*(statuses for statuses, _ in results)) <= {200, 204, 404, 503, 504}
+            ambassador.until(lambda: ambassador.sum("redis_upstream_queue") == 0)
 
 
 def test_a_shard_that_says_nothing_is_504_and_its_client_goes_on(tmp_path: Path) -> None:

@@ -333,7 +333,7 @@ def _whole(one: Listener) -> None:
     """Refuse what has no meaning in HTTP mode."""
     if one.redis and one.http:
         _keys(one, one.http, one.redis)
-    for tls in (one.tls, *(each.tls for each in one.upstreams)):
+    for tls in (one.tls, *(each.tls for each in one.upstreams if one.redis is None)):
         if tls is not None and tls.alpn not in ((), ("http/1.1",)):
             raise ValueError(f"has alpn {', '.join(tls.alpn)}, but HTTP mode speaks http/1.1; leave alpn out")
     for field in fields(one):

@@ -181,7 +181,7 @@ WORDS += [
         ":1=http+rediss://a,b/1?timeout=1s&http-timeout=9s&keep-alive=5s&hash=md5",
         {
             "listen": ":1",
-            "upstreams": [Upstream(address="a:6379", tls=HTTP_TLS), Upstream(address="b:6379", tls=HTTP_TLS)],
+            "upstreams": [Upstream(address="a:6379", tls=ClientTls()), Upstream(address="b:6379", tls=ClientTls())],
             "redis": Redis(timeout=Seconds(1), hash="md5", database=1),
             "http": Http(timeout=Seconds(9), keep_alive=Seconds(5)),
         },

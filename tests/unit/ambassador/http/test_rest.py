@@ -16,7 +16,7 @@ from sidecars.ambassador.http.settings import (
     Http,
     PathRewrite,
 )
-from sidecars.ambassador.settings import Listener, Redis, Upstream
+from sidecars.ambassador.settings import ClientTls, Listener, Redis, ServerTls, Upstream
 from sidecars.core.units import Secret
 
 
@@ -65,3 +65,11 @@ def test_what_has_no_meaning_for_keys_is_refused(changes: dict[str, Any], said: 
     Listener(**fit)
     with pytest.raises(ValueError, match=said):
         Listener(**{**fit, **changes})
+
+
+def test_only_clients_are_told_that_http_is_spoken() -> None:
+    tls = {"tls": ServerTls(cert="/tls/tls.pem")}
+    upstream = Upstream(address="a:6379", tls=ClientTls())
+    one = Listener(listen=":8081", upstreams=(upstream,), redis=Redis(), http=Http(), **tls)
+    assert one.tls and one.tls.alpn == ("http/1.1",)
+    assert one.upstreams == (upstream,)
