@@ -106,6 +106,13 @@ class Services:
         assert self.go.wait(30)
         connection.sendall(b"data: 2\n\n")
 
+    def websocket(self, got: Got, connection: socket.socket) -> None:
+        assert (got.get(b"upgrade"), got.get(b"connection")) == (b"websocket", b"Upgrade")
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-X: %b\r\n\r\n"
+        connection.sendall(head % (got.get(b"sec-websocket-key") or b"") + b"hello")
+        while data := connection.recv(65536):
+            connection.sendall(data.upper())
+
     def big(self, got: Got, _: socket.socket) -> bytes:
         return response(200, noise(8 * MIB))
 
@@ -663,14 +670,6 @@ def test_a_body_that_is_too_large_is_answered_413(shared, log):
 def test_a_websocket_passes_both_ways(client, services, shared, log):
     key = base64.b64encode(os.urandom(16)).decode()
 
-    def websocket(got: Got, connection: socket.socket) -> None:
-        assert (got.get(b"upgrade"), got.get(b"connection")) == (b"websocket", b"Upgrade")
-        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-X: %b\r\n\r\n"
-        connection.sendall(head % (got.get(b"sec-websocket-key") or b"") + b"hello")
-        while data := connection.recv(65536):
-            connection.sendall(data.upper())
-
-    services.websocket = websocket
     client.send(request("/websocket", connection="Upgrade", upgrade="websocket", sec_websocket_key=key) + b"early")
     answer = client.read()
     assert (answer.status, answer.get(b"upgrade"), answer.get(b"sec-x")) == (101, b"websocket", key.encode())
@@ -953,6 +952,12 @@ def test_tls_and_unix_sockets_carry_the_same(tmp_path, services, files):
                     assert [client.read().get(b"x-line") for _ in range(3)] == [
                         b"GET /echo/1 HTTP/1.1", b"POST /echo/2 HTTP/1.1", b"GET /echo/3 HTTP/1.1",
                     ]  # fmt: skip
+                    client.send(request("/websocket", connection="Upgrade", upgrade="websocket"))
+                    assert client.read().status == 101
+                    assert client.file.read(5) == b"hello"
+                    for _ in range(3):
+                        client.send(b"more" * 20_000)
+                        assert client.file.read(80_000) == b"MORE" * 20_000
             assert inner.got[0].get(b"x-forwarded-proto") == b"https"
             assert upstream.count <= 3  # one, and one after each end of a connection
 
