@@ -140,12 +140,14 @@ def responses(data: bytes, methods: Iterable[str] = (), *, ended: bool = True) -
 class Recorder(Upstream):
     """A server that keeps every byte, and answers each request that h11 finds whole in them.
 
-    answer  gives the bytes of the answer
+    answer  gives the bytes of the answer, or pieces that are sent by themselves
     ends    whether the connection ends after it
     """
 
     def __init__(
-        self, answer: Callable[[Seen], bytes] | None = None, ends: Callable[[Seen], bool] = lambda _: False
+        self,
+        answer: Callable[[Seen], bytes | list[bytes]] | None = None,
+        ends: Callable[[Seen], bool] = lambda _: False,
     ) -> None:
         self.answer = answer or (lambda _: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         self.ends = ends
@@ -156,6 +158,7 @@ class Recorder(Upstream):
         super().__init__(self._record)
 
     def _record(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader = Reader()
         raw = bytearray()
         with self._lock:
@@ -170,7 +173,9 @@ class Recorder(Upstream):
             if reader.error:
                 return
             for each in come:
-                connection.sendall(self.answer(each))
+                answer = self.answer(each)
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    connection.sendall(piece)
                 if self.ends(each):
                     return
 

@@ -5,8 +5,12 @@ FUZZ_EXAMPLES=5000 tries as many of each.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import socket
+import termios
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -213,10 +217,36 @@ def test_requests_that_are_harmed_arrive_as_others_read_them_or_are_refused(amba
     assert all(status[0] in "45" for status in statuses[len(come) :]), data
 
 
+def test_requests_are_understood_at_each_place_where_they_may_be_cut(upstream, tmp_path):
+    data = (
+        message(b"POST /a HTTP/1.1\r\nHost: a", [], framed(b"0\r\n\r\nGET / HTTP", [3], True), 0)
+        + message(b"PUT /b HTTP/1.1\r\nHost: a", [b"X-A: b"], framed(b"body", [], False), 0)
+        + message(b"GET /c HTTP/1.1\r\nHost: a", [], framed(None, [], False), 0)
+    )
+    expected = [meant(each) for each in requests(data).whole]
+    with running(f"{tmp_path}/s=http://{upstream.address}") as ambassador:
+        for at in range(1, len(data)):
+            upstream.begin()
+            with ambassador.connect() as client:
+                client.sendall(data[:at])
+                until_read(client)
+                assert told(client, data[at:])
+            come, errors, _ = upstream.came()
+            assert (errors, [meant(each) for each in come]) == ([], expected), at
+
+
+def until_read(client: socket.socket) -> None:
+    """Wait until the other side of a unix socket has taken all that was sent."""
+    deadline, left = time.monotonic() + 30, b"\1\0\0\0"
+    while left != bytes(4):
+        assert time.monotonic() < deadline
+        left = fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4))
+
+
 @pytest.fixture(scope="module")
-def saying() -> Iterator[tuple[list[bytes], Ambassador]]:
-    """What the upstream says, and an ambassador before it."""
-    said = [b""]
+def saying() -> Iterator[tuple[list[list[bytes]], Ambassador]]:
+    """What the upstream says, piece by piece, and an ambassador before it."""
+    said: list[list[bytes]] = [[]]
     with (
         Recorder(lambda _: said[0], lambda _: True) as upstream,
         running(f":0=http://{upstream.address}?retry-tries=0&upstream-idle=0") as made,
@@ -224,10 +254,10 @@ def saying() -> Iterator[tuple[list[bytes], Ambassador]]:
         yield said, made
 
 
-def answered(saying: tuple[list[bytes], Ambassador], method: str, data: bytes) -> Verdict:
+def answered(saying: tuple[list[list[bytes]], Ambassador], method: str, said_now: list[bytes]) -> Verdict:
     """What a client reads of an upstream's answer."""
     said, ambassador = saying
-    said[0] = data
+    said[0] = said_now
     got = told(ambassador.connect(), f"{method} / HTTP/1.1\r\nHost: client.test\r\n\r\n".encode())
     return responses(got, [method])
 
@@ -246,10 +276,10 @@ methods = st.sampled_from(["GET", "GET", "POST", "HEAD"])
 
 
 @trying
-@given(method=methods, hint=hints, answer=responses_)
-def test_answers_arrive_as_they_are(saying, method, hint, answer):
+@given(method=methods, hint=hints, answer=responses_, at=cuts)
+def test_answers_arrive_as_they_are_wherever_they_are_cut(saying, method, hint, answer, at):
     data = hint + answer
-    read = answered(saying, method, data)
+    read = answered(saying, method, pieces(data, at))
     (expected,) = responses(data, [method]).whole[:1] or [None]
     if expected is None or (b"HTTP/1.0" in data and b"Transfer-Encoding" in data):
         return  # HTTP/1.0 knows no chunks
@@ -257,13 +287,13 @@ def test_answers_arrive_as_they_are(saying, method, hint, answer):
 
 
 @trying
-@given(method=methods, hint=hints, answer=responses_, done=harms)
-def test_answers_that_are_harmed_arrive_as_others_read_them_or_not_at_all(saying, method, hint, answer, done):
+@given(method=methods, hint=hints, answer=responses_, done=harms, at=cuts)
+def test_answers_that_are_harmed_arrive_as_others_read_them_or_not_at_all(saying, method, hint, answer, done, at):
     data = hint + answer
     for harm in done:
         data = harmed(data, harm)
     expected = responses(data, [method])
-    read = answered(saying, method, data)
+    read = answered(saying, method, pieces(data, at))
     if not read.whole:
         assert len(read.begun) <= 1
         return
