@@ -30,8 +30,8 @@ from tests.servers.ambassador_torture_origin import noise
 from tests.servers.ambassador_torture_tcp import PATIENCE, tear
 from tests.unit.core.running import free_port
 
-MEMORY = 120.0  # MiB of one process, whatever is done to it
-GROWTH = 40.0  # MiB that it may have more in the end than before
+MEMORY = 80.0  # MiB of one process, whatever is done to it
+GROWTH = 15.0  # MiB that it may have more in the end than before
 PLAIN = "127.0.0.1:0"
 ORIGINS = 3
 EJECT = {"failures": 3, "time": "200ms", "max_time": "500ms"}

@@ -264,6 +264,7 @@ def upstream() -> Iterator[Recorder]:
 @pytest.fixture(scope="module")
 def ambassador(upstream: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ambassador]:
     folder = tmp_path_factory.mktemp("attacks")
+    (folder / "key").write_text("shared")
     to = [{"address": upstream.address}]
     listeners = [
         {"listen": ":0", "upstreams": to, "http": {}},
@@ -272,6 +273,10 @@ def ambassador(upstream: Recorder, tmp_path_factory: pytest.TempPathFactory) -> 
             "listen": "127.0.0.3:0", "upstreams": to,
             "http": {"host": "client", "request_id": "X-Trace",
                      "request": {"remove": ["X-Secret-*"], "set": [{"name": "X-Tenant", "value": "ours"}]}},
+        },
+        {
+            "listen": "127.0.0.4:0", "upstreams": to,  # bodies are held until they are whole
+            "http": {"credential": {"hmac": {"key_file": str(folder / "key"), "style": "body"}}},
         },
     ]  # fmt: skip
     with running(configured(folder / "config.json", *listeners)) as made:
@@ -292,8 +297,9 @@ def attack(ambassador: Ambassador, upstream: Recorder, sent: bytes, listener: st
 
 
 @pytest.mark.parametrize("case", CASES, ids=[each.name for each in CASES])
-def test_a_request_is_refused_or_it_is_one(ambassador, upstream, case):
-    come, answered = attack(ambassador, upstream, case.sent + AFTER)
+@pytest.mark.parametrize("listener", [":0", "127.0.0.4:0"], ids=["passed on", "held whole"])
+def test_a_request_is_refused_or_it_is_one(ambassador, upstream, case, listener):
+    come, answered = attack(ambassador, upstream, case.sent + AFTER, listener)
     if case.status:
         assert not come
         assert [each.what for each in answered.whole] == [str(case.status)]
@@ -304,8 +310,9 @@ def test_a_request_is_refused_or_it_is_one(ambassador, upstream, case):
 
 
 def test_no_head_says_anything_of_framing_but_once(ambassador, upstream):
-    for case in CASES:
-        come, _ = attack(ambassador, upstream, case.sent)
+    every = [(case, listener) for case in CASES for listener in (":0", "127.0.0.4:0") if not case.status]
+    for case, listener in every:
+        come, _ = attack(ambassador, upstream, case.sent, listener)
         for each in come:
             names = [name.replace(b"_", b"-") for name, _ in each.headers]
             assert names.count(b"host") == 1
