@@ -39,6 +39,16 @@ from sidecars.core.units import Seconds, Secret
 SECRET = "s" * 32
 NOW = int(time.time())
 
+
+class In(int):
+    """So many seconds from when the test runs, which may be minutes after this was read."""
+
+
+def counted(claims: dict[str, Any]) -> dict[str, Any]:
+    now = int(time.time())
+    return {name: now + value if isinstance(value, In) else value for name, value in claims.items()}
+
+
 # RFC 7515, appendix A: one payload, expired in 2011, signed by each kind of key.
 PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
 HS256 = f"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{PAYLOAD}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -163,7 +173,7 @@ def test_each_algorithm_is_verified_by_a_jwks_and_by_pem(kind: str, algorithm: s
             Verifier(by_keys()).verify(made[:-8] + b"AAAAAAAA", keys)
 
 
-CLAIMS = {"sub": "ann", "exp": NOW + 600, "iss": "https://issuer", "aud": ["a", "b"]}
+CLAIMS = {"sub": "ann", "exp": NOW + 86400, "iss": "https://issuer", "aud": ["a", "b"]}
 PUBLIC = published(jwks(jwk("rsa", "RS256"), jwk("P-256", "ES256"), jwk("P-384", "ES384")))
 ONLY_PS = published(jwks(jwk("rsa", "PS256", alg="PS256")))
 
@@ -224,12 +234,12 @@ def test_no_rubbish_does_more_than_be_refused(made: bytes) -> None:
 @pytest.mark.parametrize(
     ("claims", "wanted", "said"),
     [
-        ({"exp": NOW - 30}, {}, ""),
-        ({"exp": NOW - 90}, {}, "has expired"),
-        ({"exp": NOW - 3}, {"leeway": Seconds(0)}, "has expired"),
-        ({"nbf": NOW + 30, "iat": NOW + 30}, {}, ""),
-        ({"nbf": NOW + 90}, {}, "is not valid yet"),
-        ({"iat": NOW + 90}, {}, "is not valid yet"),
+        ({"exp": In(-30)}, {}, ""),
+        ({"exp": In(-90)}, {}, "has expired"),
+        ({"exp": In(-3)}, {"leeway": Seconds(0)}, "has expired"),
+        ({"nbf": In(30), "iat": In(30)}, {}, ""),
+        ({"nbf": In(90)}, {}, "is not valid yet"),
+        ({"iat": In(90)}, {}, "is not valid yet"),
         ({"exp": "soon"}, {}, "is malformed"),
         ({"exp": float("inf")}, {}, "is malformed"),
         ({"exp": float("nan")}, {}, "is malformed"),
@@ -247,6 +257,7 @@ def test_no_rubbish_does_more_than_be_refused(made: bytes) -> None:
     ],
 )
 def test_times_issuer_and_audience_are_held_to(claims: dict[str, Any], wanted: dict[str, Any], said: str) -> None:
+    claims = counted(claims)
     made, verifier, keys = token(claims), Verifier(settings(**wanted)), shared(SECRET)
     if not said:
         assert verifier.verify(made, keys) == claims
@@ -267,7 +278,7 @@ def test_times_issuer_and_audience_are_held_to(claims: dict[str, Any], wanted: d
         ({"https://a.b/c": True}, {"claims": (Claim(name="https://a.b/c", values=("true",)),)}, ""),
         ({"n": 7}, {"claims": (Claim(name="n", values=("7",)),)}, ""),
         ({}, {"claims": (Claim(name="exp"),)}, "the right exp"),
-        ({"exp": NOW + 9}, {"claims": (Claim(name="exp"),)}, ""),
+        ({"exp": In(9)}, {"claims": (Claim(name="exp"),)}, ""),
         ({"scope": "read write"}, {"scopes": ("read", "write")}, ""),
         ({"scp": ["read"], "scope": "write"}, {"scopes": ("read", "write")}, ""),
         ({"scope": "reader"}, {"scopes": ("read",)}, "the scope read"),
@@ -275,6 +286,7 @@ def test_times_issuer_and_audience_are_held_to(claims: dict[str, Any], wanted: d
     ],
 )
 def test_a_genuine_token_may_lack_a_right(claims: dict[str, Any], wanted: dict[str, Any], said: str) -> None:
+    claims = counted(claims)
     made, verifier, keys = token(claims), Verifier(settings(**wanted)), shared(SECRET)
     if not said:
         assert verifier.verify(made, keys) == claims
@@ -426,7 +438,7 @@ def test_a_refusal_says_what_is_wrong_as_rfc_6750_has_it(made: bytes, status: in
 
 def test_a_verified_token_is_remembered_until_it_expires_or_the_keys_change() -> None:
     guard = guarded(Jwt(jwks="https://i/"))
-    made = token({"sub": "ann", "exp": NOW + 600}, "rsa", "RS256", kid="rsa")
+    made = token({"sub": "ann", "exp": NOW + 86400}, "rsa", "RS256", kid="rsa")
     guard.update(route(jwks(jwk("rsa", "RS256"))))
     assert guard.check(bearing(made)) is None
     assert guard.check(bearing(made)) is None
