@@ -141,8 +141,8 @@ class Download:
         if self.chunking:
             content = chunk(content)
             if done:
-                trailing = self.exchange.serving.forwarding.reply_trailing
-                content += last_chunk(trailing.kept(chunks.trailers) if chunks else [])
+                reserved = self.exchange.serving.forwarding.reply_reserved
+                content += last_chunk(reserved.trailing(chunks.trailers) if chunks else [])
         return content, done
 
     def _lost(self, why: str) -> None:

@@ -12,8 +12,8 @@ from sidecars.ambassador.http.answering import reason
 from sidecars.ambassador.http.changing import changes
 from sidecars.ambassador.http.framing import Arrival, Reply
 from sidecars.ambassador.http.request import Headers, Request
+from sidecars.ambassador.http.reserved import of_answers, of_requests
 from sidecars.ambassador.http.settings import Http, PathRewrite
-from sidecars.ambassador.http.trailing import of_answers, of_requests
 from sidecars.ambassador.settings import Upstream
 
 # For one connection only, or said anew by us. Trailer stays: it names what comes after a chunked body.
@@ -89,8 +89,8 @@ class Forwarding:
         dropped = _HOP | {b"host"} | (frozenset() if self._trusting else _FORWARDED)
         self._dropped = dropped | {self.id_low} if self.id_low else dropped
 
-        self.trailing = of_requests(http)
-        self.reply_trailing = of_answers(http)
+        self.reserved = of_requests(http)
+        self.reply_reserved = of_answers(http)
         self._last: tuple[bytes, Client, Headers] | None = None
 
     def new_id(self) -> str:
@@ -113,7 +113,7 @@ class Forwarding:
         request = arrival.request
         dropped = self._dropped
         if arrival.tokens and (named := arrival.tokens - _SEEN_TO):
-            dropped = dropped | named
+            dropped = dropped | {name for name in named if name not in self.reserved}
         host = self._host or (arrival.host if self._pass_host and arrival.host else to.authority)
         headers = [(b"Host", host)]
         for pair in request.headers:

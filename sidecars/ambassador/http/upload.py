@@ -161,7 +161,7 @@ class Upload:
         if chunks is not None:
             content = chunk(content)
             if chunks.done:
-                content += last_chunk(self._exchange.serving.forwarding.trailing.kept(chunks.trailers))
+                content += last_chunk(self._exchange.serving.forwarding.reserved.trailing(chunks.trailers))
         if self.kept is not None:
             if len(self.kept) + len(content) > self._most_kept:
                 self.kept = None

@@ -1,4 +1,4 @@
-"""What may come after a body."""
+"""What a listener has a say in."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from sidecars.ambassador.http.reserved import of_answers, of_requests
 from sidecars.ambassador.http.settings import Http
-from sidecars.ambassador.http.trailing import of_answers, of_requests
 from sidecars.core.units import Secret
 
 JWT = {"jwks": "https://issuer.test/keys", "claim_headers": [{"claim": "sub", "header": "X-User"}]}
 
 
 def kept(names: list[bytes], http: dict[str, Any], made: Any = of_requests) -> list[bytes]:
-    trailing = made(msgspec.convert(http, Http))
-    return [name for name, _ in trailing.kept([(name, b"1") for name in names])]
+    reserved = made(msgspec.convert(http, Http))
+    return [name for name, _ in reserved.trailing([(name, b"1") for name in names])]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""What may come after a body: nothing that the rules have looked at, taken out or said at the head.
+"""The headers that a listener has a say in: who sends them cannot move them to where they are not looked at.
 
-Some programs read trailers as if they were headers, and X_User as X-User.
+They are for heads only, since some programs read trailers as if they were headers, and X_User as X-User; and a client's
+Connection does not take them out behind the rule that has let them pass, or what we say ourselves.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from sidecars.ambassador.http.request import Headers, plain
 from sidecars.ambassador.http.settings import Auth, Credential, HeaderChanges, Http
 
 
-class Trailing:
-    """The names that a listener has a say in: they are for heads only. A * at the end is for any ending."""
+class Reserved:
+    """Names of headers, of which a * at the end is for any ending."""
 
     __slots__ = ("_beginnings", "_names")
 
@@ -21,22 +22,23 @@ class Trailing:
         self._names = frozenset(name for name in every if not name.endswith(b"*"))
         self._beginnings = tuple(name[:-1] for name in every if name.endswith(b"*"))
 
-    def kept(self, trailers: Headers) -> Headers:
+    def __contains__(self, name: bytes) -> bool:
+        alike = plain(name)
+        return alike in self._names or alike.startswith(self._beginnings)
+
+    def trailing(self, trailers: Headers) -> Headers:
         """Give those that may be passed on."""
-        return [pair for pair in trailers if not self._ours(plain(pair[0]))]
-
-    def _ours(self, name: bytes) -> bool:
-        return name in self._names or name.startswith(self._beginnings)
+        return [pair for pair in trailers if pair[0] not in self]
 
 
-def of_requests(http: Http) -> Trailing:
-    """Give what a client may not say after a body."""
-    return Trailing(_of_requests(http))
+def of_requests(http: Http) -> Reserved:
+    """Give what is looked at, taken out or said in requests."""
+    return Reserved(_of_requests(http))
 
 
-def of_answers(http: Http) -> Trailing:
-    """Give what an upstream may not say after a body."""
-    return Trailing(_changed(http.response))
+def of_answers(http: Http) -> Reserved:
+    """Give what is changed in answers."""
+    return Reserved(_changed(http.response))
 
 
 def _of_requests(http: Http) -> Iterator[str]:
