@@ -327,7 +327,8 @@ def test_a_stderr_that_nobody_reads_blocks_neither_the_loop_nor_the_exit() -> No
 
 def test_the_modules_that_a_start_imports_are_few() -> None:
     """Each costs time and memory in every pod. `rich` and `colorama` belong to no image; tests have them by chance."""
-    listed = "import sys; sys.modules['rich'] = sys.modules['colorama'] = None; import sidecars.core.service; print(*sys.modules)"
+    absent = "import sys; sys.modules['rich'] = sys.modules['colorama'] = None"
+    listed = f"{absent}; import sidecars.core.service; print(*sys.modules)"
     modules = subprocess.check_output([sys.executable, "-c", listed], text=True).split()
     heavy = {"aiohttp", "boto3", "yaml", "tomllib", "watchdog", "ctypes", "multiprocessing", "stamina"}
     assert not heavy & set(modules)
