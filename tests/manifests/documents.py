@@ -28,6 +28,8 @@ S3_SERVER = ROOT / "shipper" / "s3-server.yaml"
 GIT_SERVER = ROOT / "syncer" / "git-server.yaml"
 # And those with the ambassador: two redis servers.
 REDIS = ROOT / "ambassador" / "redis.yaml"
+# And the one with all of them: an API, too.
+PRICES = ROOT / "all-in-one" / "api.yaml"
 
 
 @dataclass(frozen=True)

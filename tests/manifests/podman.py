@@ -18,7 +18,17 @@ from typing import Any
 import yaml
 
 from sidecars import __version__
-from tests.manifests.documents import GIT_SERVER, REDIS, S3_SERVER, Document, containers, documents, pod_spec, pods
+from tests.manifests.documents import (
+    GIT_SERVER,
+    PRICES,
+    REDIS,
+    S3_SERVER,
+    Document,
+    containers,
+    documents,
+    pod_spec,
+    pods,
+)
 
 # fieldRef knows these in podman; a variable of any other field is left out.
 FIELDS = {"metadata.name", "metadata.uid", "metadata.labels", "metadata.annotations"}
@@ -55,6 +65,8 @@ STAND_INS: dict[str, Document] = {
 }
 # The servers that manifests are tried with, by the sidecar that needs one: their file, and their address there.
 SERVERS = {"s3-shipper": (S3_SERVER, "s3:5000"), "git-syncer": (GIT_SERVER, "git:9418")}
+# Another, whoever asks it.
+PRICES_ADDRESS = "prices:9000"
 # Services that pod-init waits for, and where they are in the pod: one server of the demo's stands in for them.
 WAITED_FOR = {"http://myservice:80": "http://127.0.0.1:8000", "tcp://mydb:5432": "tcp://127.0.0.1:5432"}
 STANDS_IN = ["web", "--dir=/", "--listen=127.0.0.1:5432", "--admin=127.0.0.1:8000"]
@@ -75,7 +87,7 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     - A native sidecar becomes a second container: podman waits for ever for it to end, as for an init container.
     - A Job becomes its pod, and so does a StatefulSet, with an emptyDir for each claim.
     - A Secret becomes a ConfigMap, since podman mounts no Secret.
-    - The S3 server and the git host move into the pod, since that has no network, and are at 127.0.0.1.
+    - The S3 server, the git host and the API of prices move into the pod, since it has no network, and are at 127.0.0.1.
     - The redis servers do so too, each at an address of its own.
     - An init container of git-syncer becomes a second container, or it would wait for that host; so does one that
       waits for servers which are in the pod, and one that waits for what nothing stands in for is left out.
@@ -84,7 +96,7 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
       that podman does not know.
     """
     text = json.dumps(document)
-    for _, address in SERVERS.values():
+    for address in (PRICES_ADDRESS, *(address for _, address in SERVERS.values())):
         text = text.replace(f"http://{address}", f"http://127.0.0.1:{address.partition(':')[2]}")
     for number in range(2):
         text = re.sub(rf"redis-st-{number}\.redis-svc(\.default\.svc\.cluster\.local)?", redis_address(number), text)
@@ -152,7 +164,9 @@ def _simplify_pod(pod: Document, lost: list[str]) -> None:
 def _add_servers(pod: Document, lost: list[str]) -> None:
     sidecars = {one.sidecar for one in containers(pod)}
     for name in [name for name in SERVERS if name in sidecars]:
-        _add_server(pod, name, lost)
+        _add_server(pod, *SERVERS[name], lost)
+    if f"http://127.0.0.1:{PRICES_ADDRESS.partition(':')[2]}" in json.dumps(pod):
+        _add_server(pod, PRICES, PRICES_ADDRESS, lost)
     if FAILING in json.dumps(pod):
         lost.append(f"{API}: an API in the pod itself stands in for it, without TLS")
         pod["containers"].append({"name": "api", "image": DEMO, "args": STANDS_IN_FOR_API})
@@ -160,12 +174,11 @@ def _add_servers(pod: Document, lost: list[str]) -> None:
         _add_redis(pod, lost)
 
 
-def _add_server(pod: Document, sidecar: str, lost: list[str]) -> None:
-    file, address = SERVERS[sidecar]
+def _add_server(pod: Document, file: Path, address: str, lost: list[str]) -> None:
     lost.append(f"the Service {address.partition(':')[0]}: its server runs in the pod itself")
     (server,) = pods(documents(file))
     pod["containers"] += server["containers"]
-    pod["volumes"] = pod.get("volumes", []) + server["volumes"]
+    pod["volumes"] = pod.get("volumes", []) + server.get("volumes", [])
 
 
 def redis_address(number: int) -> str:
