@@ -87,7 +87,7 @@ def podman_form(document: Document) -> tuple[Document, list[str]]:
     - A native sidecar becomes a second container: podman waits for ever for it to end, as for an init container.
     - A Job becomes its pod, and so does a StatefulSet, with an emptyDir for each claim.
     - A Secret becomes a ConfigMap, since podman mounts no Secret.
-    - The S3 server, the git host and the API of prices move into the pod, since it has no network, and are at 127.0.0.1.
+    - The S3 server, the git host and the API of prices move into the pod, which has no network: to 127.0.0.1.
     - The redis servers do so too, each at an address of its own.
     - An init container of git-syncer becomes a second container, or it would wait for that host; so does one that
       waits for servers which are in the pod, and one that waits for what nothing stands in for is left out.
