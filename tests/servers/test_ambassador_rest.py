@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -314,11 +315,12 @@ def test_no_answer_is_somebody_elses_while_shards_are_killed(tmp_path: Path, wor
 
 def test_a_shard_that_says_nothing_is_504_and_its_client_goes_on(tmp_path: Path) -> None:
     with RedisServer() as one:
-        made = listener(one, mode={"timeout": "0.3s"}) | {"eject": {"failures": 0}}
+        made = listener(one, mode={"timeout": "1s"}) | {"eject": {"failures": 0}}
         with running(configured(tmp_path / "config.json", made)) as ambassador, client(ambassador.connect()) as view:
-            assert view.ask("/keys/a", "PUT", b"x").status == 204
-            one.client().client_pause(800)
+            ambassador.until(lambda: view.ask("/keys/a", "PUT", b"x").status == 204)
+            one.process.send_signal(signal.SIGSTOP)
             assert view.ask("/keys/a", "PUT", b"y").status == 504
+            one.process.send_signal(signal.SIGCONT)
             ambassador.until(lambda: view.ask("/keys/a").status == 200)
 
 
@@ -331,6 +333,29 @@ def test_a_client_that_goes_away_leaves_nothing_behind(shards: Shards) -> None:
     ambassador.until(lambda: ambassador.sum("redis_upstream_queue", listener=Shards.plain) == 0)
     with client(ambassador.connect(Shards.plain)) as one:
         assert one.ask("/keys/away").body == b"x"
+
+
+def test_a_listener_of_redis_becomes_one_of_keys_by_http_and_its_clients_stay(tmp_path: Path) -> None:
+    with RedisServer() as one:
+        path = tmp_path / "config.json"
+        made = {key: value for key, value in listener(one).items() if key != "http"}
+        with running(configured(path, made)) as ambassador, ambassador.connect() as before:
+            before.sendall(b"SET tea green\r\n")
+            assert before.recv(100) == b"+OK\r\n"
+            configured(path, {**made, "http": {"max_body": "5"}})
+            ambassador.process.send_signal(signal.SIGHUP)
+            ambassador.wait_for("settings reloaded", 30)
+            with client(ambassador.connect()) as view:
+                assert view.ask("/keys/tea").body == b"green"
+                before.sendall(b"GET tea\r\n")
+                assert before.recv(100) == b"$5\r\ngreen\r\n"
+                configured(path, {**made, "http": {"max_body": "4"}})
+                ambassador.process.send_signal(signal.SIGHUP)
+                ambassador.until(lambda: view.ask("/keys/tea", "PUT", b"black").status == 413)
+                ambassador.process.send_signal(signal.SIGTERM)
+                assert view.ended
+            before.close()
+            assert ambassador.process.wait(30) == 0
 
 
 def test_it_is_one_word_of_the_command_line() -> None:

@@ -51,7 +51,7 @@ class View(Serving):
     def update(self, route: Route) -> None:
         """Take a new plan, or a changed listener."""
         self._sharding.update(route)
-        if isinstance(self.answerer, Rest):
+        if route.listener != self.route.listener and isinstance(self.answerer, Rest):
             self.answerer.update(route)
         super().update(route)
 
