@@ -33,8 +33,7 @@ ORDER = (
     "limits",
     "troubleshooting",
 )
-# The page of the ambassador is not in that order yet.
-IN_ORDER = sorted(PROGRAMS.keys() - {"ambassador"})
+IN_ORDER = sorted(PROGRAMS)
 CONTAINERS = ("initContainers", "containers")
 TARGET = re.compile(r'<(?:a|img|link|script)\b[^>]*?(?:href|src)="([^"]*)"')
 LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=[\"'](?:https?:)?//[^>]*>")
