@@ -152,7 +152,10 @@ class _BlockMap:
             self.edits.lines(self.edits.line_behind(self.node.values[before]), " " * self.column + text)
             return
         first = next(iter(self.node.keys.values()))
-        self.edits.put(first.start, first.start, f"{text}\n{' ' * self.column}")
+        if self.edits.alone(first.start):  # whole lines, since the first may go, and goes with its line
+            self.edits.lines(self.edits.line_of(first.start), " " * self.column + text)
+        else:
+            self.edits.put(first.start, first.start, f"{text}\n{' ' * self.column}")
 
     def _remove(self, names: list[str]) -> None:
         leading = not self.edits.alone(next(iter(self.node.keys.values())).start)

@@ -52,7 +52,7 @@ def decide(found: Sequence[Step], call: Call, scope: Scope) -> Verdict | None:
     if not findings:
         return None
     if whole and all(each.sure for each in findings):
-        return _exact(findings, scope)
+        return _exact(findings, call, scope)
     if whole and all(each.kind == "native" for each in findings):
         return _said(findings[0], "native")
     if ends := [each for each in findings if each.pattern == 34]:
@@ -99,12 +99,13 @@ def _is_application(container: Container) -> bool:
     return bool(names) and all(name in _OURS or any(word in name for word in _KNOWN_SIDECARS) for name in names)
 
 
-def _exact(findings: list[Finding], scope: Scope) -> Verdict | None:
+def _exact(findings: list[Finding], call: Call, scope: Scope) -> Verdict | None:
     container = scope.container
     doubt = _fits(findings, container)
     if doubt:
         return _partial(findings, [], scope, doubt)
     args = [_args(each, container) for each in findings]
+    left_out = _left_out(call, container)
     unneeded = (scope.used | set(_SECRETS)) - _needed(findings)
     dropped = tuple(name for name in container.env if name in unneeded)
     replacements = tuple(
@@ -112,7 +113,7 @@ def _exact(findings: list[Finding], scope: Scope) -> Verdict | None:
             image=each.image,
             args=words,
             drop_env=dropped,
-            notes=each.notes,
+            notes=(*each.notes, *left_out),
             sidecar=each.loops,
             read_only=each.read_only,
         )
@@ -129,6 +130,15 @@ def _exact(findings: list[Finding], scope: Scope) -> Verdict | None:
         instead=_one_line(_commands(findings)),
         replacements=replacements,
     )
+
+
+def _left_out(call: Call, container: Container) -> tuple[str, ...]:
+    """Say which sleeps are not waited for any more, of those that the start of the application was put off by."""
+    statements = [each for statement in call.script.statements for each in _row(statement)]
+    sleeps = [str(each.words[1]) for each in statements if isinstance(each, Command) and _sleeps(each)]
+    if not sleeps or not container.init:
+        return ()
+    return (f"its sleep {sleeps[0]} is left out: if it is needed, wait for what it hopes for, by another target",)
 
 
 def _needed(findings: Sequence[Finding]) -> set[str]:

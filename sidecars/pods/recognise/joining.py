@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sidecars.pods.recognise.fetching import unpack
 from sidecars.pods.recognise.finding import Change, Finding, Step, Unclear
-from sidecars.pods.recognise.scope import Scope, is_below, shown
+from sidecars.pods.recognise.scope import Scope, is_below, references, shown
 from sidecars.pods.recognise.syncing import follow_clone
 from sidecars.pods.recognise.waiting import waits_for_file
 
@@ -137,7 +137,8 @@ def _leftover(step: Step, scope: Scope) -> Step:
     match step:
         case Change("chown", _, [owner]):
             group = owner.rpartition(":")[2] if ":" in owner else owner
-            return _rights(17, "files given to a user by chown", f"fsGroup: {shown(group) or 'GROUP'}", scope)
+            group = shown(group) if group.isdecimal() or references(group) else "GROUP"  # a name says no number
+            return _rights(17, "files given to a user by chown", f"fsGroup: {group}", scope)
         case Change("chmod", _, [mode]):
             return _rights(18, f"files made open by chmod {shown(mode)}", "fsGroup: GROUP", scope)
         case Change("archive"):

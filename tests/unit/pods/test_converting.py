@@ -201,6 +201,14 @@ def test_root_for_the_whole_pod_is_not_root_for_it() -> None:
     assert found["securityContext"]["runAsUser"] == 65532
 
 
+def test_root_with_a_capability_becomes_restricted() -> None:
+    """Its first key goes, new ones come in front of the second, which stays with another value."""
+    context = "image: busybox\n    securityContext:\n      runAsUser: 0\n      capabilities:\n        add: [NET_ADMIN]"
+    found = pod(TAIL.replace("image: busybox", context))
+    assert found["securityContext"]["runAsNonRoot"] is True
+    assert found["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
 def test_a_memory_limit_is_raised_to_what_it_needs() -> None:
     limit = "image: busybox\n    resources: {limits: {memory: 20Mi, cpu: 1}, requests: {memory: 8Mi}}"
     found = pod(TAIL.replace("image: busybox", limit))
@@ -323,6 +331,15 @@ def test_what_a_person_should_know_is_noted() -> None:
     notes = "\n".join(note for finding in done.findings for note in finding.notes)
     assert "a Service that means its port by the name page should give the number" in notes
     assert "the pod has the node's network" in notes
+
+
+def test_a_sleep_before_the_application_is_not_left_out_in_silence() -> None:
+    wait = "- {name: w, image: busybox, command: [sh, -c, 'until nc -z db 1; do sleep 2; done; sleep 10']}"
+    (finding,) = convert(
+        f"kind: Pod\nspec:\n  initContainers:\n  {wait}\n  containers: []\n", "f.yaml", OPTIONS
+    ).findings
+    assert finding.kind == "exact"
+    assert [note for note in finding.notes if note.startswith("its sleep 10 is left out")]
 
 
 ALIAS = """\

@@ -42,7 +42,11 @@ NEW: dict[str, list[Any]] = {
     "args": [["wait", "tcp://db:5432"], ["a # b: c"]],
     "command": [["x"]],
     "env": [[{"name": "A", "value": "1"}], [{"name": "A", "value": "2"}, {"name": "C", "value": "#"}], [{"name": "C"}]],
-    "securityContext": [{"runAsUser": 1, "capabilities": {"drop": ["ALL"]}}, {"privileged": True}],
+    "securityContext": [
+        {"runAsUser": 1, "capabilities": {"drop": ["ALL"]}},
+        {"privileged": True},
+        {"a": 1, "privileged": 0},
+    ],
     "volumeMounts": [[{"name": "v", "mountPath": "/v", "readOnly": True}]],
     "stdin": [False],
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from sidecars.pods.recognise.options import parted
 from sidecars.pods.recognise.probes.probe import Probe
 from sidecars.pods.recognise.scope import UNSURE, Scope, escaped
@@ -47,7 +49,9 @@ def tested(command: Command, scope: Scope) -> Probe | None:
     targets = [target(path[0], _TESTS[test], scope) for test, path in pairs]
     if negated and len(targets) > 1:
         return None
-    return _probe([f"not:{text}" for text in targets] if negated else targets, scope)
+    found = _probe([f"not:{text}" for text in targets] if negated else targets, scope)
+    executable = any(test == "-x" for test, _ in pairs)
+    return replace(found, doubt=found.doubt or "it waits for the file's mode, too") if executable else found
 
 
 def listed(command: Command, scope: Scope) -> Probe | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -24,6 +25,11 @@ _CURL_KNOWN = (
     "s S f k L o m I g w silent show-error fail insecure location output max-time connect-timeout head write-out i v "
     "fail-with-body retry retry-delay retry-max-time retry-connrefused retry-all-errors cacert url 4 6 N X request"
 )
+
+
+_TURNED = "+?|(){}"
+# Sets in brackets that mean the same to both: [0-9a-z], without classes and without what is special outside of them.
+_PLAIN_SETS = re.compile(r"(?:[^\[\]]|\[[\w .,:/-]*\])*")
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -69,6 +75,7 @@ def _curl(command: Command, scope: Scope) -> _Request | None:
         return None
     extra = [word for name, word in (("k", "insecure"), ("I", "method=HEAD")) if options.has(name)]
     extra += ["insecure"] if options.has("insecure") else []
+    extra += ["follow"] if options.has("L", "location") else []
     authority = options.value("cacert")
     extra += [f"ca={authority}"] if authority else []
     plain = options.only(_CURL_KNOWN) and (options.value("X", "request") or "GET") == "GET"
@@ -132,10 +139,45 @@ def searched(first: Command, last: Command, scope: Scope) -> Probe | None:
     if request is None or len(words) != 1:
         return None
     fails = "status=2xx" if "any" not in request.options else "status=1xx,2xx,3xx,4xx,5xx"
-    doubt = "" if options.only("q s E o e") else "grep's options"
-    found = _probe(request, fails, f"body={quote(words[0], safe='') if UNSURE not in words[0] else words[0]}")
+    pattern = _pattern(words[0], last.name, options)
+    doubt = "" if options.only("q s E F i o e") else "grep's options"
+    doubt = doubt or ("" if pattern is not None else "Python reads that regular expression in another way than grep")
+    body = words[0] if pattern is None else pattern
+    found = _probe(request, fails, f"body={quote(body, safe='') if UNSURE not in body else body}")
     headed = bool({"method=HEAD"} & set(request.options)) or "w" in parted(scope.texts(first)[1:], *_CURL).values
     return replace(found, doubt=found.doubt or doubt or ("it looks at the headers" if headed else ""))
+
+
+def _pattern(word: str, name: str, options: Options) -> str | None:
+    if UNSURE in word:
+        return word
+    if name == "fgrep" or options.has("F"):
+        pattern: str | None = re.escape(word)
+    else:
+        pattern = python(word, extended=name == "egrep" or options.has("E"))
+    return f"(?i){pattern}" if pattern is not None and options.has("i") else pattern
+
+
+def python(pattern: str, *, extended: bool) -> str | None:
+    r"""Write grep's regular expression as Python has it; None for what is not certain.
+
+    Basic ones have it the other way round what a backslash makes special: `up\|ok (all)` -> `up|ok \(all\)`.
+    """
+    written, rest = "", pattern
+    if "[" in pattern and not _PLAIN_SETS.fullmatch(pattern):
+        return None
+    if pattern.startswith("*"):
+        return None
+    while rest:
+        escaped = rest.startswith("\\")
+        char, rest = (rest[1:2], rest[2:]) if escaped else (rest[0], rest[1:])
+        if char in _TURNED and char:
+            written += char if escaped is not extended else f"\\{char}"
+        elif escaped and (char.isalnum() or char in "<>`'"):
+            return None
+        else:
+            written += f"\\{char}" if escaped else char
+    return f"(?m){written}" if set("^$") & set(pattern) else written  # grep reads line by line
 
 
 def tested(command: Command, scope: Scope) -> Probe | None:

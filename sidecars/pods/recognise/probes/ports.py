@@ -10,13 +10,14 @@ from sidecars.pods.recognise.probes.probe import Probe
 from sidecars.pods.recognise.scope import UNSURE, Scope, references
 from sidecars.pods.statements import Command
 
-_DEVICE = "/dev/tcp/"
+DEVICE = "/dev/tcp/"
 _OPENERS = frozenset(("", "echo", ":", "true", "cat", "exec", "printf"))
 
 
 def target(scheme: str, host: str, port: str) -> str:
     """Write one target; a port that is none makes it unsure."""
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else short(host)
+    numeric = ":" in host and not host.startswith("[") and UNSURE not in host
+    host = f"[{host}]" if numeric else short(host)
     proper = port.isdecimal() or bool(references(port))
     return f"{scheme}://{host}:{port if proper else UNSURE + port}"
 
@@ -52,8 +53,8 @@ def opened(command: Command, scope: Scope) -> Probe | None:
         return None
     for redirect in command.redirects:
         text = scope.text(redirect.word)
-        if text.startswith(_DEVICE):
-            host, _, port = text.removeprefix(_DEVICE).partition("/")
+        if text.startswith(DEVICE):
+            host, _, port = text.removeprefix(DEVICE).partition("/")
             return _probe("/dev/tcp", (target("tcp", host, port),)) if host and port else None
     return None
 
