@@ -15,14 +15,19 @@ STDIN = "-"
 
 
 def found(names: Iterable[str]) -> Iterator[str]:
-    """The files that names stand for: each itself, a directory all manifests below it, but what is hidden."""
+    """The files that names stand for: each itself, a directory all manifests below it, but what is hidden.
+
+    A directory without any stands for itself: to read it is the error that a wrong path should be, not a success.
+    """
     for name in names:
-        if name == STDIN or not os.path.isdir(name):
-            yield name
-            continue
-        for folder, folders, files in os.walk(name):
-            folders[:] = sorted(each for each in folders if not each.startswith("."))
-            yield from (os.path.join(folder, each) for each in sorted(files) if each.endswith(SUFFIXES))
+        below = list(_below(name)) if name != STDIN and os.path.isdir(name) else []
+        yield from below or [name]
+
+
+def _below(name: str) -> Iterator[str]:
+    for folder, folders, files in os.walk(name):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        yield from (os.path.join(folder, each) for each in sorted(files) if each.endswith(SUFFIXES))
 
 
 def text(name: str) -> str:
@@ -30,6 +35,9 @@ def text(name: str) -> str:
     try:
         data = _bytes(name)
         return data.decode()
+    except IsADirectoryError:
+        kinds = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        raise WrongManifest(f"{name}: is a directory with none of {kinds} in it; is the path right?") from None
     except OSError as error:
         raise WrongManifest(f"{name}: cannot be read: {error.strerror}; is the path right?") from None
     except UnicodeDecodeError as error:

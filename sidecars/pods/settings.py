@@ -17,6 +17,10 @@ PREFIX = "CONVERT_"
 
 WRITE, SHOW = "What to write", "What to show"
 
+# As docker's reference grammar has them.
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*/?")
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=lambda n: n.rstrip("_")):
     """Put these sidecars in the place of the shell loops and images that they replace.
@@ -62,6 +66,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise WrongSettings(f"{' and '.join(ways)} contradict each other; keep one")
         if self.in_place and "-" in self.files:
             raise WrongSettings("--in-place cannot write to stdin; name files")
+        if not _REGISTRY.fullmatch(self.registry):
+            raise WrongSettings(f"--registry is {self.registry!r}, expected a name, as registry.example/sidecars")
+        if not _TAG.fullmatch(self.tag):
+            raise WrongSettings(f"--tag is {self.tag!r}, expected a tag, as {__version__}")
         self.target  # noqa: B018  (it refuses what is none)
 
     @property

@@ -121,6 +121,29 @@ def test_what_is_wrong_with_a_file_stops_no_other(tmp_path: Path, capsys: pytest
     assert hidden.read_text() == LOOP
 
 
+def test_a_directory_without_manifests_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    assert converted("--check", str(tmp_path)) == 2
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: is a directory with none of *.yaml, *.yml, *.json in it; is the path right?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"registry": "http://x"}, "--registry is 'http://x', expected a name, as registry.example/sidecars"),
+        ({"registry": ""}, "--registry is '', expected a name"),
+        ({"tag": "a b"}, "--tag is 'a b', expected a tag"),
+        ({"tag": ""}, "--tag is '', expected a tag"),
+    ],
+)
+def test_an_image_that_no_kubelet_could_read_is_refused(given: dict[str, str], why: str) -> None:
+    with pytest.raises(WrongSettings, match=why):
+        Settings(files=("-",), **given)  # type: ignore[arg-type]
+    Settings(files=("-",), registry="registry.example:5000/team/a_b/", tag="1.0-rc.1")
+
+
 def test_a_directory_without_room_leaves_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "loop.yaml"
     path.write_text(LOOP)
