@@ -39,7 +39,9 @@ def read_route(text: str) -> Listener:
         refuse(place, "does not say both where to listen and where to go", _EXAMPLE)
     scheme, separator, rest = url.partition("://")
     if not separator:
-        refuse(place, "does not say what is spoken", f"write {listen}=tcp://{url} or {listen}=redis://{url}")
+        spoken, _, where = url.partition(":/")  # http:/api.example has a slash too few
+        ways = (f"{spoken}://{where}",) if spoken in SCHEMES else (f"tcp://{url}", f"redis://{url}")
+        refuse(place, "does not say what is spoken", "write " + " or ".join(f"{listen}={way}" for way in ways))
     _check_scheme(place, scheme)
     modes = Modes(redis="redis" in scheme, http="http" in scheme)
     options = Options(place, modes)

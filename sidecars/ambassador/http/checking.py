@@ -78,7 +78,10 @@ def _installed(what: str, *modules: str) -> None:
     import importlib.util  # only who needs more than the plain image has pays for it
 
     if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"needs the image ambassador-full: {what} is by {missing[0]}, which is not installed here")
+        raise ValueError(
+            f"needs the image ambassador-full, or pip's extra of that name: {what} is by the Python package"
+            f" {missing[0]}, which is not installed here"
+        )
 
 
 def header_rule(rule: settings.HeaderRule) -> None:

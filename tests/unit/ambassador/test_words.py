@@ -199,6 +199,7 @@ WRONG = [
     (":1=", "write :6379="),
     ("=tcp://a:1", "write :6379="),
     (":1=db:5432", "write :1=tcp://db:5432 or :1=redis://db:5432"),
+    (":1=http:/api.example/v1", "what is spoken; write :1=http://api.example/v1"),
     (":1=rdis://a", "unknown; did you mean redis://?"),
     (":1=zzz://a", "unknown; known are http+redis://, http+rediss://, http://"),
     ("1=tcp://a:1", "expected :PORT for loopback, IP:PORT, *:PORT for every interface, or the path of a unix socket; "),
