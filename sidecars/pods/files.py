@@ -47,7 +47,11 @@ def text(name: str) -> str:
 
 def _bytes(name: str) -> bytes:
     if name == STDIN:
-        return sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read()
+        if not data.strip():
+            # Without `pipefail` a shell tells of no failure but that of the last in a pipe.
+            raise WrongManifest("-: nothing came on standard input; did what writes it fail?")
+        return data
     with open(name, "rb") as file:
         return file.read()
 

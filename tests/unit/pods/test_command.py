@@ -49,6 +49,12 @@ def test_stdin_goes_to_stdout_and_why_to_stderr() -> None:
     assert done.stderr.startswith("-:4 wait exact #2: ")
 
 
+def test_a_pipe_whose_first_part_failed_is_no_success() -> None:
+    done = sidecars("--check", "-")
+    assert done.returncode == 2
+    assert "did what writes it fail?" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "absent", "code", "said"),
     [
