@@ -20,7 +20,7 @@ demo: .venv/demo  ## show the sidecars at work on this machine, without containe
 test: lint  ## every test, in containers, in a browser, over ssh where these are there (see engine, tools); under 15 minutes
 	@if images/engine where >/dev/null; then images/build; fi
 	$(bin)/python -m pytest -n 2 --dist loadfile tests/images tests/manifests  # the pods beside the rest
-	$(bin)/python -m pytest -n 4 --dist loadfile tests/servers tests/unit  # most of them wait, for clocks and processes
+	$(bin)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/servers tests/unit  # most of them wait, for clocks and processes
 
 lint: .venv/dev  ## style, types, imports, Dockerfile
 	$(bin)/ruff check .
