@@ -192,7 +192,7 @@ def test_the_keys_are_on_both_redis_servers_and_the_application_counts(suite):
         assert [answers.readline() for _ in range(40)] == [b"+OK\r\n"] * 40
     sizes = [int(suite.run(f"redis-{number}", "redis-cli", "dbsize")) for number in range(2)]
     assert all(sizes) and sum(sizes) >= 40
-    suite.wait_for(lambda: re.search(r"^\d", suite.logs("visits")), "visits", "ambassador")
+    suite.wait_for(lambda: re.search(r"(?m)^\d", suite.logs("visits")), "visits", "ambassador")
     assert suite.metric("ambassador", "ambassador_redis_command_seconds_count", command="set") == 40
 
 
