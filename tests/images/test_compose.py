@@ -184,6 +184,10 @@ def test_the_site_follows_the_commits_of_its_repository(suite):
 
 
 def test_the_keys_are_on_both_redis_servers_and_the_application_counts(suite):
+    for server in ("redis-0:6379", "redis-1:6379"):
+        suite.wait_for(
+            lambda server=server: suite.metric("ambassador", "ambassador_upstream_up", upstream=server), "ambassador"
+        )
     with (
         socket.create_connection(("127.0.0.1", suite.ports["REDIS_PORT"]), 10) as client,
         client.makefile("rb") as answers,
