@@ -285,11 +285,21 @@ KEYS_SET = range(100, 140)
 def shards(podman: Podman, ids: dict[str, str], port: int) -> bool:
     """Set keys through the ambassador: each of the servers must have some of them, and both together all."""
     (client,) = [key for full, key in ids.items() if full.endswith("-redis-0")]
+    (ambassador,) = [key for full, key in ids.items() if full.endswith("-ambassador")]
     words = "\n".join(f"SET {each}:visits {each}" for each in KEYS_SET)
 
     def asked(*address: str, stdin: str) -> list[str]:
         return podman("exec", "--interactive", client, "redis-cli", *address, stdin=stdin).split()
 
+    def up() -> bool:
+        metrics = podman("exec", ambassador, "python", "-c", GET, "http://127.0.0.1:9105/metrics")
+        found = re.findall(r"(?m)^ambassador_upstream_up\{.*\} (\S+)$", metrics)
+        return len(found) >= 2 and "0.0" not in found
+
+    # A server that was not there yet is left out for some seconds, and its keys go to the other one meanwhile.
+    for number in range(2):
+        wait_until(lambda number=number: asked("-h", redis_address(number), stdin="PING") == ["PONG"])
+    wait_until(up)
     wait_until(lambda: asked("-p", str(port), stdin=words) == ["OK"] * len(KEYS_SET))
     each = [asked("-h", redis_address(number), stdin="KEYS *:visits") for number in range(2)]
     return all(each) and sorted(each[0] + each[1]) == [f"{each}:visits" for each in KEYS_SET]
