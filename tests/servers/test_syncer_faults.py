@@ -291,8 +291,11 @@ def test_what_is_damaged_is_mended_and_what_is_published_stays_meanwhile(
     syncer = place.start(*FOR_EVER) if restarted else syncer
 
     def published() -> bool:
-        hash = place.hash  # Read once, and before the text: what is published may change between two looks.
-        assert place.text() == "two" or (hash != second and place.text() == "one")
+        hash, text = (
+            place.hash,
+            place.text(),
+        )  # Each once, in this order: what is published may change between two looks.
+        assert text == "two" or (hash != second and text == "one")
         return hash == second
 
     syncer.until(published)
