@@ -6,9 +6,8 @@ import json
 from random import Random
 
 from sidecars.core.door import Door, Request, Response, text
-from sidecars.core.errors import SidecarError
-from sidecars.core.log import log
 from sidecars.core.service import Lifecycle
+from sidecars.demo.serving import serving
 from sidecars.demo.settings import ApiSettings
 
 _MOST_IN_A_ROW = 2
@@ -29,17 +28,8 @@ class Api:
 
     async def run(self, life: Lifecycle) -> None:
         """Serve until the drain is asked. Raises SidecarError."""
-        door = Door(self._answer)
-        try:
-            addresses = await door.open(self._listen.host, self._listen.port)
-        except OSError as error:
-            raise SidecarError(f"cannot listen on --listen {self._listen}: {error.strerror}; choose another") from None
-        log.info("serving", addresses=addresses)
-        life.health.started()
-        try:
+        async with serving(Door(self._answer), self._listen, life):
             await life.drain.wait()
-        finally:
-            door.close()
 
     def undelivered(self) -> str | None:
         """Nothing is kept."""

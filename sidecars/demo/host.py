@@ -13,6 +13,7 @@ from sidecars.core.git import Git, GitFailed
 from sidecars.core.log import log
 from sidecars.core.service import Lifecycle
 from sidecars.demo.repository import NAME, Repository
+from sidecars.demo.serving import serving
 from sidecars.demo.settings import HostSettings
 
 # It belongs to whoever has mounted it.
@@ -43,17 +44,10 @@ class Host:
         os.makedirs(self._folder, exist_ok=True)
         self._commits = await asyncio.to_thread(self._repository.open)
         door = Door(self._answer, Limits(longest_body=_LONGEST_BODY))
-        host, port = self._listen.host, self._listen.port
         try:
-            addresses = await door.open(host, port)
-        except OSError as error:
-            raise SidecarError(f"cannot listen on --listen {self._listen}: {error.strerror}; choose another") from None
-        log.info("serving", addresses=addresses, repository=NAME)
-        life.health.started()
-        try:
-            await self._commit_until(life.drain)
+            async with serving(door, self._listen, life, repository=NAME):
+                await self._commit_until(life.drain)
         finally:
-            door.close()
             self._git.kill_all()
 
     def undelivered(self) -> str | None:

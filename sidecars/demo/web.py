@@ -8,9 +8,8 @@ import os
 from urllib.parse import unquote
 
 from sidecars.core.door import Door, Request, Response, text
-from sidecars.core.errors import SidecarError
-from sidecars.core.log import log
 from sidecars.core.service import Lifecycle
+from sidecars.demo.serving import serving
 from sidecars.demo.settings import WebSettings
 
 
@@ -29,17 +28,8 @@ class Web:
 
     async def run(self, life: Lifecycle) -> None:
         """Serve until the drain is asked. Raises SidecarError."""
-        door = Door(self._answer)
-        try:
-            addresses = await door.open(self._listen.host, self._listen.port)
-        except OSError as error:
-            raise SidecarError(f"cannot listen on --listen {self._listen}: {error.strerror}; choose another") from None
-        log.info("serving", addresses=addresses, folder=self._folder)
-        life.health.started()
-        try:
+        async with serving(Door(self._answer), self._listen, life, folder=self._folder):
             await life.drain.wait()
-        finally:
-            door.close()
 
     def undelivered(self) -> str | None:
         """Nothing is kept."""
